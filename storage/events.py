@@ -1,0 +1,226 @@
+"""What happens, as frozen values, and the bus that carries them.
+
+Everything below ``telemetry`` only *emits*; logs, metrics and the panel subscribe.  ``emit`` calls the
+subscribers in the caller's thread, so a subscriber must be quick and must not call back into the tiers.
+A subscriber that raises is counted in ``EventBus.subscriber_errors`` and never harms the emitter.
+Object keys are carried as text for logs and the panel; they never become metric labels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRefreshed(Event):
+    origin: str
+    objects: int
+    added: int
+    removed: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRefreshFailed(Event):
+    """The last good listing stays in use: an outage is not a deletion."""
+
+    origin: str
+    code: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted(Event):
+    transfer_id: int
+    subject: str
+    size_bytes: int
+    resumed_bytes: int
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartRetried(Event):
+    transfer_id: int
+    subject: str
+    offset: int
+    missing_bytes: int
+    attempt: int
+    reason: str
+    """a short word from a fixed set: reset, short, stall, slow, status, range, etag, checksum, throttled, ..."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartHedged(Event):
+    transfer_id: int
+    subject: str
+    offset: int
+    missing_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsChanged(Event):
+    connections: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsRefreshed(Event):
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFinished(Event):
+    transfer_id: int
+    subject: str
+    size_bytes: int
+    wire_bytes: int
+    seconds: float
+    requests: int
+    retries: int
+    verified: str
+    """"crc64nvme", "parts" or "size_only" """
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed(Event):
+    transfer_id: int
+    subject: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStopped(Event):
+    """Cancelled because nobody wanted it any more."""
+
+    transfer_id: int
+    subject: str
+    landed_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CorruptionFound(Event):
+    where: str
+    """"wire", "ssd" or "ram" """
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified(Event):
+    """The server has no checksum to compare with: only size and ETag were checked."""
+
+    origin: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierHit(Event):
+    tier: str
+    subject: str
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TierMiss(Event):
+    tier: str
+    subject: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Event):
+    tier: str
+    subject: str
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted(Event):
+    tier: str
+    subject: str
+    size_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierDegraded(Event):
+    """A tier goes on with less than it should have (disk full, read-only, not enough memory)."""
+
+    tier: str
+    code: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeamChanged(Event):
+    """A ComfyUI seam was put on, taken off, or found not to fit."""
+
+    seam: str
+    state: str
+    """"on", "off" or "unfit" """
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded(Event):
+    """A loader got its object."""
+
+    folder: str
+    name: str
+    subject: str
+    source: str
+    """"bucket", "ssd" or "ram" """
+    size_bytes: int
+    wire_bytes: int
+    seconds: float
+    node: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed(Event):
+    name: str
+    subject: str
+    code: str
+    message: str
+
+
+Subscriber = Callable[[Event], None]
+
+
+class EventBus:
+    """Fan-out of events.  Thread-safe; subscribers are called without a lock held."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._subscribers: tuple[Subscriber, ...] = ()
+        self.subscriber_errors = 0
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Adds a subscriber; the returned callable takes it away again."""
+        with self._lock:
+            self._subscribers = (*self._subscribers, subscriber)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            try:
+                subscriber(event)
+            except Exception:
+                with self._lock:
+                    self.subscriber_errors += 1
