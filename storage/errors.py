@@ -26,6 +26,10 @@ class ModelStreamError(Exception):
         self.next_step = next_step
         super().__init__(self._text())
 
+    def about(self, subject: str) -> ModelStreamError:
+        """The same error, naming the object; for errors raised where the object was not known."""
+        return type(self)(self.problem, subject=subject, cause=self.cause, next_step=self.next_step)
+
     def _text(self) -> str:
         head = f"{self.subject}: {self.problem}" if self.subject else self.problem
         sentences = [head, self.cause, self.next_step and f"What to do: {self.next_step}"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,22 @@ class ObjectHead:
     """the FULL_OBJECT checksum where the server has one; a COMPOSITE one is never put here"""
     checksum_note: str = "none"
     """"full", "composite" or "none": what kind of checksum the server offered"""
+
+
+def at_head(obj: RemoteObject, head: ObjectHead) -> RemoteObject:
+    """The object that a HEAD answer describes: ``obj`` itself, or the newer version that took its place.
+
+    Some servers give one version different ETags in LIST and HEAD (rclone).  Equal size and equal
+    Last-Modified (to the second, all that HEAD has) are then taken for the same version: the bytes are pinned
+    to HEAD's ETag either way, so at worst a new version is kept under the old id until the next listing.
+    """
+    same_bytes = head.size_bytes == obj.size_bytes
+    if head.etag == obj.id.version and same_bytes:
+        return obj
+    if same_bytes and head.modified_s and abs(head.modified_s - obj.modified_s) < 1.0:
+        return obj
+    newer = replace(obj.id, version=head.etag)
+    return replace(obj, id=newer, size_bytes=head.size_bytes, modified_s=head.modified_s, storage_class=head.storage_class)
 
 
 @dataclass(frozen=True, slots=True, order=True)

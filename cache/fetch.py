@@ -1,0 +1,149 @@
+"""One object on its way into the cache, shared by everybody who asks for it.
+
+A `Fetch` is state and waiting only; `fetcher.Fetcher` moves the bytes.  Lock order: a fetch's condition is
+innermost, nothing is called while it is held.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Callable
+
+from ..storage.objects import RemoteObject
+from ..storage.transfer import Transfer
+from .ram import RamEntry
+from .watch import LoadProgress, Watch
+
+POLL_S = 0.05
+"""how often a waiter looks for an interrupt; ComfyUI's own granularity is one sampler step"""
+SHOW_S = 0.1
+
+
+class Goal(enum.Enum):
+    MEMORY = "memory"
+    DISK = "disk"
+
+
+class Fetch:
+    """Thread-safe.  Cancelled when the last waiter leaves before the goal is reached."""
+
+    def __init__(self, obj: RemoteObject, goal: Goal) -> None:
+        self.obj = obj
+        self.goal = goal
+        self.landed_obj = obj
+        """the version that really came: a newer one if the object was overwritten meanwhile"""
+        self.source = "bucket"
+        self.wire_bytes = 0
+        self.entry: RamEntry | None = None
+        """leased by this fetch until it ends and the last waiter has left"""
+        self.cancelled = False
+        self._condition = threading.Condition()
+        self._reached: set[Goal] = set()
+        self._error: BaseException | None = None
+        self._ended = False
+        self._waiters = 0
+        self._transfer: Transfer | None = None
+        self._disk_done_bytes = 0
+        self._started_s = time.monotonic()
+
+    # -- waiters ---------------------------------------------------------------------------------------------------
+    def join(self) -> bool:
+        """Counts one more waiter; False when it is too late to join."""
+        with self._condition:
+            if self.cancelled or self._ended:
+                return False
+            self._waiters += 1
+            return True
+
+    def leave(self) -> None:
+        """The last one to leave an unfinished fetch cancels it; what is on the SSD by then can be resumed."""
+        with self._condition:
+            self._waiters -= 1
+            unwanted = self._waiters == 0 and self.goal not in self._reached and not self._ended
+            self.cancelled = self.cancelled or unwanted
+            transfer = self._transfer if unwanted else None
+            entry = self._take_entry()
+        if transfer is not None:
+            transfer.cancel()
+        if entry is not None:
+            entry.release()
+
+    def cancel(self) -> None:
+        """For shutting down: everybody who waits gets TransferCancelled."""
+        with self._condition:
+            self.cancelled = True
+            transfer = self._transfer
+        if transfer is not None:
+            transfer.cancel()
+
+    def wait(self, goal: Goal, watch: Watch) -> None:
+        """Returns when the goal is reached or can no longer be; raises what the fetch or the watch raised."""
+        shown_s = 0.0
+        while not self._wait_once(goal):
+            watch.check()
+            now_s = time.monotonic()
+            if now_s - shown_s >= SHOW_S:
+                shown_s = now_s
+                watch.progress(self.progress())
+        error = self._error
+        if error is not None and goal not in self._reached:
+            raise error
+        watch.progress(LoadProgress(self.landed_obj.size_bytes, self.landed_obj.size_bytes, 0.0, 0.0, self.source))
+
+    def wait_ended(self, watch: Watch) -> None:
+        while not self._wait_for(lambda: self._ended):
+            watch.check()
+
+    def progress(self) -> LoadProgress:
+        transfer = self._transfer
+        if transfer is not None:
+            p = transfer.progress()
+            return LoadProgress(p.size_bytes, p.landed_bytes, p.rate_bytes_per_s, p.eta_s, "bucket")
+        size, done = self.obj.size_bytes, self._disk_done_bytes
+        rate = done / max(time.monotonic() - self._started_s, 1e-3)
+        return LoadProgress(size, done, rate, (size - done) / rate if rate > 0 else None, self.source)
+
+    def _wait_once(self, goal: Goal) -> bool:
+        return self._wait_for(lambda: goal in self._reached or self._ended)
+
+    def _wait_for(self, predicate: Callable[[], bool]) -> bool:
+        with self._condition:
+            return self._condition.wait_for(predicate, POLL_S)
+
+    # -- the fetcher's side ------------------------------------------------------------------------------------------
+    def attach(self, transfer: Transfer) -> None:
+        """Lets waiters see the transfer; cancels it when everybody left before it started."""
+        with self._condition:
+            self._transfer = transfer
+            cancelled = self.cancelled
+        if cancelled:
+            transfer.cancel()
+
+    def disk_progress(self, done_bytes: int) -> None:
+        self._disk_done_bytes = done_bytes
+
+    def reached(self, goal: Goal, obj: RemoteObject, *, entry: RamEntry | None = None) -> None:
+        with self._condition:
+            self.landed_obj = obj
+            if entry is not None:
+                self.entry = entry
+            self._reached.add(goal)
+            self._condition.notify_all()
+
+    def ended(self, error: BaseException | None = None) -> None:
+        with self._condition:
+            self._error = error
+            self._ended = True
+            self._condition.notify_all()
+            entry = self._take_entry()
+        if entry is not None:
+            entry.release()
+
+    def _take_entry(self) -> RamEntry | None:
+        """The fetch's own lease, once nobody can need it any more.  Called with the condition held."""
+        if self.entry is not None and self._ended and self._waiters == 0:
+            entry, self.entry = self.entry, None
+            return entry
+        return None

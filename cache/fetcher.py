@@ -1,0 +1,162 @@
+"""Moves one object into RAM or onto the SSD: from the SSD if it is there, else from its bucket.
+
+Runs in one short-lived thread a fetch.  The tiers do the work; this module says in which order, and what
+happens when one of them has no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..storage.catalog import Catalog
+from ..storage.engine import TransferEngine
+from ..storage.errors import CorruptObject, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
+from ..storage.events import EventBus, TierDegraded, TierMiss
+from ..storage.objects import Extent, ObjectHead, RemoteObject
+from ..storage.origin import Origin
+from ..storage.transfer import Priority, TransferResult
+from .fetch import Fetch, Goal
+from .ram import RamEntry, RamTier
+from .ssd import SsdLease, SsdTier
+from .tensors import parse_front
+from .zones import FileZone, MemoryZone
+
+NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
+
+
+class Fetcher:
+    def __init__(
+        self, origins: Mapping[str, Origin], catalog: Catalog, engine: TransferEngine, ram: RamTier, ssd: SsdTier, bus: EventBus
+    ) -> None:
+        self._origins = origins
+        self._catalog = catalog
+        self._engine = engine
+        self._ram = ram
+        self._ssd = ssd
+        self._bus = bus
+
+    def run(self, fetch: Fetch) -> None:
+        """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
+        error: BaseException | None = None
+        try:
+            if fetch.goal is Goal.MEMORY:
+                self._into_memory(fetch)
+            else:
+                self._onto_disk(fetch)
+        except BaseException as caught:
+            error = caught
+        fetch.ended(error)
+
+    # -- into RAM ----------------------------------------------------------------------------------------------------
+    def _into_memory(self, fetch: Fetch) -> None:
+        lease = self._ssd.lease(fetch.obj)
+        if lease is not None:
+            try:
+                return self._disk_to_memory(fetch, lease)
+            except CorruptObject:
+                pass  # the tier has quarantined it and said so in an event; the bucket has a good copy
+            finally:
+                lease.release()
+        self._bus.emit(TierMiss("ssd", fetch.obj.subject, fetch.obj.size_bytes))
+        try:
+            self._bucket_to_memory(fetch)
+        except NoRoom as error:
+            self._bus.emit(TierDegraded("ram", error.code, str(error)))
+            self._onto_disk(fetch)  # loaders then map the file
+
+    def _disk_to_memory(self, fetch: Fetch, lease: SsdLease) -> None:
+        obj = fetch.obj
+        fetch.source = "ssd"
+        try:
+            allocation = self._ram.reserve(obj, obj.size_bytes)
+        except NoRoom as error:
+            self._bus.emit(TierDegraded("ram", error.code, str(error)))
+            return fetch.reached(Goal.DISK, obj)
+        allocation.populate_ahead()
+        try:
+            self._ssd.read_into(lease, allocation.view, fetch.disk_progress, lambda: fetch.cancelled)
+        except BaseException:
+            allocation.stop_populating()
+            fetch.source = "bucket"
+            raise
+        header = parse_front(allocation.view, obj.subject)
+        entry = self._ram.publish(obj, allocation, header, lease.record.crc64)
+        fetch.reached(Goal.DISK, obj)
+        fetch.reached(Goal.MEMORY, obj, entry=entry)
+
+    def _bucket_to_memory(self, fetch: Fetch) -> None:
+        zone = MemoryZone(fetch.obj, self._ram, self._ssd, self._bus)
+        try:
+            result = self._transfer(fetch, zone)
+            assert zone.allocation is not None
+            header = parse_front(zone.allocation.view, zone.obj.subject)
+        except BaseException as error:
+            zone.drop(keep=not isinstance(error, NOT_RESUMABLE))
+            raise
+        entry = self._ram.publish(zone.obj, zone.allocation, header, result.crc64)
+        fetch.reached(Goal.MEMORY, zone.obj, entry=entry)
+        if zone.partial is not None:
+            self._commit(fetch, zone, result)
+
+    def _commit(self, fetch: Fetch, zone: MemoryZone | FileZone, result: TransferResult) -> None:
+        """Makes the SSD copy final.  A disk that fails now costs the SSD copy, never the load."""
+        assert zone.partial is not None
+        try:
+            zone.partial.commit(result.crc64, result.verified)
+        except (ModelStreamError, OSError) as error:
+            code = error.code if isinstance(error, ModelStreamError) else type(error).__name__
+            self._bus.emit(TierDegraded("ssd", code, str(error)))
+            if fetch.goal is Goal.DISK:
+                raise
+        else:
+            fetch.reached(Goal.DISK, zone.obj)
+
+    # -- onto the SSD --------------------------------------------------------------------------------------------------
+    def _onto_disk(self, fetch: Fetch) -> None:
+        entry = self._ram.get(fetch.obj.id.digest)
+        if entry is not None:
+            with entry:
+                return self._memory_to_disk(fetch, entry)
+        zone = FileZone(fetch.obj, self._ssd)
+        try:
+            result = self._transfer(fetch, zone)
+            self._commit(fetch, zone, result)
+        except BaseException as error:
+            zone.drop(keep=not isinstance(error, NOT_RESUMABLE))
+            raise
+        fetch.reached(Goal.DISK, zone.obj)
+
+    def _memory_to_disk(self, fetch: Fetch, entry: RamEntry) -> None:
+        fetch.source = "ram"
+        obj = fetch.obj
+        partial = self._ssd.begin(obj, ObjectHead(obj.size_bytes, obj.id.version, modified_s=obj.modified_s))
+        try:
+            partial.write_behind(entry.view, Extent(0, obj.size_bytes, entry.crc64))
+            partial.commit(entry.crc64, "ram")
+        except BaseException:
+            partial.abandon(keep=False)
+            raise
+        fetch.reached(Goal.DISK, obj)
+
+    # -- the wire --------------------------------------------------------------------------------------------------------
+    def _transfer(self, fetch: Fetch, zone: MemoryZone | FileZone) -> TransferResult:
+        """Waits for the transfer; what it pinned may be a newer version than the one asked for."""
+        origin = self._origins[fetch.obj.origin]
+        transfer = self._engine.start(origin, fetch.obj, zone, priority=Priority.FOREGROUND)
+        if isinstance(zone, MemoryZone):
+            zone.on_refused = transfer.cancel
+            if zone.refused is not None:
+                transfer.cancel()
+        fetch.attach(transfer)
+        transfer.wait()
+        try:
+            result = transfer.result()
+        except TransferCancelled:
+            refused = zone.refused if isinstance(zone, MemoryZone) else None
+            if refused is not None:
+                raise refused.about(fetch.obj.subject) from None
+            raise
+        fetch.wire_bytes = result.wire_bytes
+        if zone.obj != fetch.obj:
+            self._catalog.replace(fetch.obj, zone.obj)
+        return result

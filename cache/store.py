@@ -1,0 +1,222 @@
+"""The cache as its callers see it: open an object, get its bytes from the nearest tier that has them.
+
+`Cache.open_tensors` and `Cache.open_file` block the calling thread, never for longer than 50 ms without
+asking the watch.  All methods are thread-safe.  One object is fetched once however many ask: they join one
+`Fetch`.  Lock order: ``Cache._lock`` → a fetch's condition; neither is held while a tier is called.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..storage.catalog import Catalog
+from ..storage.engine import TransferEngine
+from ..storage.errors import ModelStreamError, NoRoom
+from ..storage.events import EventBus, TierHit
+from ..storage.objects import RemoteObject
+from ..storage.safetensors_header import SafetensorsHeader
+from .fetch import Fetch, Goal
+from .fetcher import Fetcher
+from .headers import HeaderReader
+from .opened import OpenFile, OpenTensors, release_all
+from .ram import RamEntry, RamTier, RamSnapshot
+from .ssd import SsdLease, SsdTier, SsdSnapshot
+from .tensors import parse_front
+from .watch import Unwatched, Watch
+
+TRIES = 3
+"""an entry may be evicted between being ready and being leased; more often than this somebody thrashes"""
+CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSnapshot:
+    ram: RamSnapshot
+    ssd: SsdSnapshot
+    loading: tuple[str, ...]
+    """subjects of the objects that are on their way"""
+
+
+class Cache:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        headers: HeaderReader,
+        catalog: Catalog,
+        engine: TransferEngine,
+        ram: RamTier,
+        ssd: SsdTier,
+        bus: EventBus,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetcher = fetcher
+        self._headers = headers
+        self._catalog = catalog
+        self._engine = engine
+        self._ram = ram
+        self._ssd = ssd
+        self._bus = bus
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._fetches: dict[str, Fetch] = {}
+        self._threads: set[threading.Thread] = set()
+        self._closed = False
+
+    # -- names -------------------------------------------------------------------------------------------------------
+    def path_for(self, obj: RemoteObject) -> str:
+        """Where the object's file is or will be.  Lexical, no I/O, stable for one version of one object."""
+        self._catalog.remember(obj)
+        return str(self._ssd.path_for(obj))
+
+    def object_at(self, path: str) -> RemoteObject | None:
+        """The object behind a path of `path_for`; None for every other path.  Lexical, no I/O."""
+        digest = self._ssd.digest_of(path)
+        return None if digest is None else self._catalog.by_digest(digest)
+
+    def is_on_disk(self, obj: RemoteObject) -> bool:
+        return self._ssd.lookup(obj) is not None
+
+    def header(self, obj: RemoteObject) -> SafetensorsHeader:
+        """The header alone, from the nearest tier; a small ranged read where no tier has the object.  Blocks."""
+        return self._headers.header(obj)
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+    def open_tensors(self, obj: RemoteObject, watch: Watch | None = None) -> OpenTensors:
+        """A safetensors object in memory.  Raises the errors of storage.errors and whatever the watch raises."""
+        watch = watch or Unwatched()
+        started_s = self._clock()
+        for _ in range(TRIES):
+            entry = self._ram.get(obj.id.digest)
+            if entry is not None:
+                return self._tensors(entry, obj, "ram", 0, started_s)
+            with _Joined(self, obj, Goal.MEMORY, watch) as (fetch, mine):
+                fetch.wait(Goal.MEMORY if fetch.goal is Goal.MEMORY else Goal.DISK, watch)
+                wire_bytes = fetch.wire_bytes if mine else 0
+                if fetch.entry is not None:
+                    return self._tensors(fetch.entry.lease(), fetch.landed_obj, fetch.source, wire_bytes, started_s)
+                mapped = self._mapped(fetch, wire_bytes, started_s)
+                if mapped is not None:
+                    return mapped
+        raise self._thrashing(obj)
+
+    def open_file(self, obj: RemoteObject, watch: Watch | None = None) -> OpenFile:
+        """A real file on the SSD.  Raises like `open_tensors`."""
+        watch = watch or Unwatched()
+        started_s = self._clock()
+        source, wire_bytes, landed = "ssd", 0, obj
+        for _ in range(TRIES):
+            lease = self._ssd.lease(landed)
+            if lease is not None:
+                if source == "ssd":
+                    self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
+                seconds = self._clock() - started_s
+                return OpenFile(landed, source, landed.size_bytes, wire_bytes, seconds, lease.release, path=str(lease.path))
+            with _Joined(self, obj, Goal.DISK, watch) as (fetch, mine):
+                fetch.wait(Goal.DISK, watch)
+                source, landed = fetch.source, fetch.landed_obj
+                wire_bytes = fetch.wire_bytes if mine else 0
+        raise self._thrashing(obj)
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+    def snapshot(self) -> CacheSnapshot:
+        with self._lock:
+            loading = tuple(f.obj.subject for f in self._fetches.values())
+        return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), loading)
+
+    def close(self) -> None:
+        """Cancels what is on its way, joins the threads, closes the tiers."""
+        with self._lock:
+            self._closed = True
+            fetches, threads = list(self._fetches.values()), list(self._threads)
+        for fetch in fetches:
+            fetch.cancel()
+        self._engine.close()
+        for thread in threads:
+            thread.join(CLOSE_S)
+        self._ssd.close()
+        self._ram.close()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+    def _tensors(self, entry: RamEntry, obj: RemoteObject, source: str, wire_bytes: int, started_s: float) -> OpenTensors:
+        seconds = self._clock() - started_s
+        return OpenTensors(
+            obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer
+        )
+
+    def _mapped(self, fetch: Fetch, wire_bytes: int, started_s: float) -> OpenTensors | None:
+        """An object that does not fit in RAM: its SSD file, mapped.  Pages are private: nobody can write into the cache."""
+        obj = fetch.landed_obj
+        lease = self._ssd.lease(obj)
+        if lease is None:
+            return None
+        try:
+            mapping = _map_private(lease)
+            header = parse_front(memoryview(mapping), obj.subject)
+        except BaseException:
+            lease.release()
+            raise
+        seconds = self._clock() - started_s
+        release = release_all(lease.release)
+        return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, release, header=header, buffer=mapping)
+
+    def _thrashing(self, obj: RemoteObject) -> ModelStreamError:
+        return NoRoom(
+            "the object was evicted before it could be used",
+            subject=obj.subject,
+            cause=f"its {obj.size_bytes / 1e9:.2f} GB were fetched {TRIES} times and displaced each time",
+            next_step="raise ram.budget_gb or ssd.budget_gb in the configuration",
+        )
+
+    def _join(self, obj: RemoteObject, goal: Goal, watch: Watch) -> tuple[Fetch, bool]:
+        """The fetch to wait on and whether it is ours.  Waits for a cancelled one to end: two would write one file."""
+        digest = obj.id.digest
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise NoRoom("the cache is closed", subject=obj.subject)
+                fetch = self._fetches.get(digest)
+                if fetch is None:
+                    fetch = Fetch(obj, goal)
+                    fetch.join()
+                    self._fetches[digest] = fetch
+                    thread = threading.Thread(target=self._run, args=(fetch, digest), name="modelstream-fetch", daemon=True)
+                    self._threads.add(thread)
+                    thread.start()
+                    return fetch, True
+                if fetch.join():
+                    return fetch, False
+            fetch.wait_ended(watch)
+
+    def _run(self, fetch: Fetch, digest: str) -> None:
+        try:
+            self._fetcher.run(fetch)
+        finally:
+            with self._lock:
+                if self._fetches.get(digest) is fetch:
+                    del self._fetches[digest]
+                self._threads.discard(threading.current_thread())
+
+
+class _Joined:
+    """``with`` block during which a fetch is waited for; leaving it is what may cancel the fetch."""
+
+    def __init__(self, cache: Cache, obj: RemoteObject, goal: Goal, watch: Watch) -> None:
+        self._fetch, self._mine = cache._join(obj, goal, watch)
+
+    def __enter__(self) -> tuple[Fetch, bool]:
+        return self._fetch, self._mine
+
+    def __exit__(self, *_: object) -> None:
+        self._fetch.leave()
+
+
+def _map_private(lease: SsdLease) -> mmap.mmap:
+    with open(lease.path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise NoRoom("an empty file cannot be mapped", subject=lease.record.key)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

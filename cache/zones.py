@@ -1,0 +1,146 @@
+"""Landing zones: where the bytes of one transfer go.
+
+`MemoryZone` lands in the RAM arena and lets the SSD tier write behind; `FileZone` lands in a file of the
+SSD tier that is mapped for the purpose (objects that skip RAM).  Both are used by the threads of one
+transfer, then by the one thread of the fetch that owns them; never by both at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from ..storage.errors import InvalidSafetensors, ModelStreamError, NoRoom
+from ..storage.events import EventBus, TierDegraded
+from ..storage.objects import Extent, ObjectHead, RemoteObject, at_head
+from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
+from .arena import Allocation
+from .partial import PartialFile
+from .ram import RamTier
+from .ssd import SsdTier
+
+
+class FrontCheck:
+    """Validates the safetensors header as soon as the front of the object has landed.
+
+    A file that breaks the format is refused after its first part, not after its last.  Parts land in any
+    order and from several threads; the lock keeps the two small fields below consistent.
+    """
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._lock = threading.Lock()
+        self._front = 0
+        self._ahead: dict[int, int] = {}
+        self.header: SafetensorsHeader | None = None
+
+    def landed(self, extent: Extent) -> None:
+        """Raises InvalidSafetensors once enough has landed to know."""
+        with self._lock:
+            if self.header is not None:
+                return
+            self._ahead[extent.offset] = extent.end
+            while self._front in self._ahead:
+                self._front = self._ahead.pop(self._front)
+            size = len(self._view)
+            if self._front < 8 and self._front < size:
+                return
+            needed = header_bytes(bytes(self._view[:8]), size)
+            if self._front >= needed:
+                self.header = parse_header(self._view[:needed], size)
+
+
+class MemoryZone:
+    """RAM first, SSD behind it.  Without room on the SSD the object still lands in RAM, and an event says so."""
+
+    def __init__(self, obj: RemoteObject, ram: RamTier, ssd: SsdTier, bus: EventBus) -> None:
+        self.obj = obj
+        self._ram = ram
+        self._ssd = ssd
+        self._bus = bus
+        self.allocation: Allocation | None = None
+        self.partial: PartialFile | None = None
+        self.front: FrontCheck | None = None
+        self.refused: InvalidSafetensors | None = None
+        self.on_refused: Callable[[], None] = lambda: None
+        self._extents: list[Extent] = []
+
+    def prepare(self, head: ObjectHead) -> memoryview:
+        self.drop(keep=False)
+        self.obj = at_head(self.obj, head)
+        self.allocation = self._ram.reserve(self.obj, head.size_bytes)
+        self.allocation.populate_ahead()
+        view = self.allocation.view
+        self.front = FrontCheck(view)
+        self._extents = []
+        try:
+            self.partial = self._ssd.begin(self.obj, head)
+            self._extents = self.partial.resume_into(view)
+        except (NoRoom, OSError) as error:
+            self._degraded(error)
+        for extent in self._extents:
+            self._check_front(extent)
+        return view
+
+    def extents(self) -> Sequence[Extent]:
+        return self._extents
+
+    def landed(self, extent: Extent) -> None:
+        assert self.allocation is not None
+        self._check_front(extent)
+        if self.partial is not None and self.refused is None:
+            self.partial.write_behind(self.allocation.view, extent)
+
+    def drop(self, *, keep: bool) -> None:
+        """Lets go of memory and partial file; with ``keep`` what reached the SSD can be resumed."""
+        if self.partial is not None:
+            self.partial.abandon(keep=keep)
+            self.partial = None
+        if self.allocation is not None:
+            self.allocation.stop_populating()
+            self.allocation = None
+        self.front = None
+
+    def _check_front(self, extent: Extent) -> None:
+        """A refused header stops the transfer; the owner of the zone raises ``refused``."""
+        assert self.front is not None
+        try:
+            self.front.landed(extent)
+        except InvalidSafetensors as error:
+            self.refused = error
+            self.on_refused()
+
+    def _degraded(self, error: Exception) -> None:
+        self.partial = None
+        code = error.code if isinstance(error, ModelStreamError) else type(error).__name__
+        self._bus.emit(TierDegraded("ssd", code, str(error)))
+
+
+class FileZone:
+    """Lands in the SSD tier's own file."""
+
+    def __init__(self, obj: RemoteObject, ssd: SsdTier) -> None:
+        self.obj = obj
+        self._ssd = ssd
+        self.partial: PartialFile | None = None
+        self._extents: list[Extent] = []
+
+    def prepare(self, head: ObjectHead) -> memoryview:
+        self.drop(keep=False)
+        self.obj = at_head(self.obj, head)
+        self.partial = self._ssd.begin(self.obj, head)
+        view = self.partial.map()
+        self._extents = self.partial.resume_into(view)
+        return view
+
+    def extents(self) -> Sequence[Extent]:
+        return self._extents
+
+    def landed(self, extent: Extent) -> None:
+        assert self.partial is not None
+        self.partial.landed(extent)
+
+    def drop(self, *, keep: bool) -> None:
+        if self.partial is not None:
+            self.partial.abandon(keep=keep)
+            self.partial = None
