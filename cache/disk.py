@@ -128,7 +128,7 @@ class Disk:
         with contextlib.suppress(FileNotFoundError):
             self.rmdir(path)
 
-    def entries(self, path: Path) -> Iterator[os.DirEntry[str]]:
+    def entries(self, path: Path | str) -> Iterator[os.DirEntry[str]]:
         """The content of a directory; nothing where there is none."""
         try:
             with os.scandir(path) as found:

@@ -8,6 +8,7 @@ is ever trusted for who wrote it (`cache.partial` checks every chunk).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -64,17 +65,8 @@ def start_of(pid: int) -> int | None:
 def host_tag() -> str:
     """Equal for two processes only if a pid means the same to both: one boot of one machine, one pid namespace."""
     parts = [platform.node()]
-    for read in (_boot_id, _pid_namespace):
-        try:
-            parts.append(read())
-        except OSError:
-            parts.append("")
+    with contextlib.suppress(OSError):  # no such thing on this system
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text()
-
-
-def _pid_namespace() -> str:
-    return os.readlink("/proc/self/ns/pid")

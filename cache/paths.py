@@ -2,6 +2,7 @@
 
     <root>/objects/ab/cd/<digest>/<basename>    a complete entry: the object's own bytes, `record.json` beside it
     <root>/partial/<digest>.<owner>/            objects on their way (`cache.partial`)
+    <root>/leases/<digest>.<owner>              a process uses the entry: not to be evicted (`cache.leases`)
     <root>/quarantine/, <root>/trash/           entries that failed a check; entries being deleted
 
 All of it is lexical: nothing here touches the disk except `make_private` and `refuse_unsafe`.  An object's key
@@ -21,7 +22,6 @@ from pathlib import Path
 from ..storage.errors import ConfigError
 
 RECORD_NAME = "record.json"
-LEASE_PREFIX = "lease."
 BASENAME_BYTES = 200
 """of UTF-8; file systems allow 255, what is left serves suffixes that loaders append"""
 
@@ -63,8 +63,7 @@ def _acceptable(name: str) -> bool:
 
 
 def _own_name(name: str) -> bool:
-    lower = name.lower()
-    return lower == RECORD_NAME or lower.startswith(LEASE_PREFIX)
+    return name.lower() == RECORD_NAME
 
 
 class Layout:
@@ -74,6 +73,7 @@ class Layout:
         self.root = Path(os.path.abspath(root))
         self.objects = self.root / "objects"
         self.partial = self.root / "partial"
+        self.leases = self.root / "leases"
         self.quarantine = self.root / "quarantine"
         self.trash = self.root / "trash"
         prefix = str(self.objects)

@@ -213,7 +213,9 @@ def load_config(path: Path) -> Config:
     except FileNotFoundError:
         return Config(path=path)
     except OSError as error:
-        raise ConfigError(f"{path.name} cannot be read", cause=error.strerror or "", next_step="check the file's owner and rights") from None
+        raise ConfigError(
+            f"{path.name} cannot be read", cause=error.strerror or "", next_step="check the file's owner and rights"
+        ) from None
     try:
         config = Config.from_text(raw.decode("utf-8-sig"), path)
     except UnicodeDecodeError:

@@ -136,3 +136,9 @@ class NoRoom(ModelStreamError):
     """A tier has no room for the object and may not evict enough to make it."""
 
     code = "no_room"
+
+
+class DiskFailed(ModelStreamError):
+    """The disk of a tier answered with an I/O error, is read-only or went away."""
+
+    code = "disk"

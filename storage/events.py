@@ -37,6 +37,17 @@ class CatalogRefreshFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogTrimmed(Event):
+    """Some of what an origin holds is not shown.  Emitted once for each set of numbers."""
+
+    origin: str
+    unsafe_names: int
+    """keys that cannot be a safe file name"""
+    cut: bool
+    """the origin has more than max_objects"""
+
+
+@dataclass(frozen=True, slots=True)
 class TransferStarted(Event):
     transfer_id: int
     subject: str

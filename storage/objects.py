@@ -103,11 +103,13 @@ class SignedRequest:
     headers: without Range and If-Match (these need no signature in a presigned URL; with per-request signing
              they are in here already)
     expires_s: on time.monotonic()
+
+    Signature and headers are not in the repr: tracebacks and logs print those.
     """
 
     tls: bool
     host: str
     port: int
-    target: str
-    headers: Mapping[str, str]
+    target: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     expires_s: float

@@ -119,7 +119,9 @@ def test_slow_down_for_ever_ends_within_the_deadline_and_says_throttling(rig):
     assert len(rig.proxy.requests(None, KEY)) < 100
 
 
-@pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (502, "BadGateway"), (504, "GatewayTimeout"), (429, "TooManyRequests")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "InternalError"), (502, "BadGateway"), (504, "GatewayTimeout"), (429, "TooManyRequests")]
+)
 def test_one_server_error_is_only_a_retry(rig, status, code):
     """Case 10."""
     obj = rig.put(KEY, BODY)

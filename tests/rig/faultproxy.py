@@ -95,6 +95,8 @@ class Rule:
     """a part of the decoded path"""
     query: str = ""
     """a part of the raw query"""
+    signed_by: str = ""
+    """an access key id"""
     covers: int | None = None
     ranged: bool | None = None
     skip: int = 0
@@ -105,6 +107,8 @@ class Rule:
         if self.method not in (None, request.method) or self.path not in request.path:
             return False
         if self.query not in urlsplit(request.target).query:
+            return False
+        if self.signed_by and f"Credential={self.signed_by}" not in request.target + request.headers.get("authorization", ""):
             return False
         wanted = request.range
         if self.ranged is not None and self.ranged != (wanted is not None):

@@ -81,7 +81,7 @@ def is_one_version(received: bytes | memoryview, *versions: bytes) -> None:
     if any(received == version for version in versions):
         return
     nearest = next((v for v in versions if len(v) == len(received)), versions[0])
-    differing = next((i for i, (a, b) in enumerate(zip(received, nearest)) if a != b), min(len(received), len(nearest)))
+    differing = next((i for i, (a, b) in enumerate(zip(received, nearest, strict=False)) if a != b), min(len(received), len(nearest)))
     raise AssertionError(f"{len(received)} bytes are no single version: first difference to the nearest at {differing}")
 
 

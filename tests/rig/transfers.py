@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelstream.storage.config import Config
+from modelstream.storage.config import Config, ProfileConfig
 from modelstream.storage.engine import TransferEngine
 from modelstream.storage.errors import ModelStreamError
 from modelstream.storage.events import Event, EventBus, TransferFailed, TransferFinished
@@ -89,22 +89,24 @@ class TransferRig:
     direct: a boto3 client that goes past the proxy
     """
 
-    def __init__(self, seaweed: Any, proxy: FaultProxy, *, transfer: str = QUICK, profile: str = "", **origin: object) -> None:
+    def __init__(self, seaweed: Any, proxy: FaultProxy, *, transfer: str = QUICK, profile: str = "", profile_extra: str = "") -> None:
         self.server = seaweed
         self.proxy = proxy
         self.direct = seaweed.client()
         self.secrets = [seaweed.secret_key]
-        self.config = Config.from_text(self._toml(transfer, profile))
+        self.rotated_to: ProfileConfig | None = None
+        """the profile as the configuration file would say it when it is read again"""
+        self.config = Config.from_text(self._toml(transfer, profile, profile_extra))
         self.bus = EventBus()
         self.events: list[Event] = []
         self.bus.subscribe(self.events.append)
-        self.origin = make_origin(self.config, self.bus)
+        self.origin = Origin(self.config.origins[0], reread=lambda: self.rotated_to)
         self.engine = TransferEngine(self.config.transfer, self.bus)
 
-    def _toml(self, transfer: str, profile: str) -> str:
+    def _toml(self, transfer: str, profile: str, extra: str) -> str:
         keys = f'access_key_id = "{self.server.access_key}"\nsecret_access_key = "{self.server.secret_key}"\n'
         quick = "connect_timeout_s = 1\nread_timeout_s = 1\nmax_attempts = 2\n"
-        profile = profile or f'endpoint = "{self.proxy.url}"\n{keys}{quick}'
+        profile = profile or f'endpoint = "{self.proxy.url}"\n{keys}{quick}{extra}\n'
         return f'{transfer}\n[profiles.test]\n{profile}\n[[origins]]\nname = "rig"\nbucket = "{self.server.bucket}"\nprofile = "test"\n'
 
     # -- objects -----------------------------------------------------------------------------------------------------
@@ -140,7 +142,9 @@ class TransferRig:
         assert progress.landed_bytes == progress.size_bytes == len(zone.buffer)
         return result
 
-    def fails(self, obj: RemoteObject, kind: type[ModelStreamError] | tuple[type[ModelStreamError], ...], zone: BufferZone | None = None) -> ModelStreamError:
+    def fails(
+        self, obj: RemoteObject, kind: type[ModelStreamError] | tuple[type[ModelStreamError], ...], zone: BufferZone | None = None
+    ) -> ModelStreamError:
         """Transfers, expects this error, and checks that it explains itself (I6)."""
         _, transfer = self.start(obj, zone)
         with pytest.raises(ModelStreamError) as caught:
@@ -161,7 +165,8 @@ class TransferRig:
         """The invariants that every case shares."""
         assert eventually(lambda: not self.engine.active()), "a transfer is still counted as active"
         self.engine.close()
-        close_origin(self.origin)
+        del self.origin  # with its client and that one's sockets
+        self.direct.close()
         holds_no_secret([repr(e) for e in self.events], self.secrets)
         for event in self.events_of(TransferFinished):
             assert event.size_bytes >= 0 and event.wire_bytes >= 0
@@ -177,16 +182,6 @@ def finished(transfer: Transfer) -> TransferResult:
     return transfer.result()
 
 
-def make_origin(config: Config, bus: EventBus) -> Origin:
-    return Origin(config.origins[0], bus)
-
-
-def close_origin(origin: Origin) -> None:
-    close = getattr(origin, "close", None)
-    if close is not None:
-        close()
-
-
 @contextlib.contextmanager
 def transfer_rig(seaweed: Any, *, tls: Any = None, **options: Any) -> Iterator[TransferRig]:
     """Everything opened and, with the invariants, closed again."""
@@ -197,4 +192,3 @@ def transfer_rig(seaweed: Any, *, tls: Any = None, **options: Any) -> Iterator[T
         finally:
             rig.engine.close()
         rig.check_and_close()
-

@@ -1,0 +1,180 @@
+"""Long-lived memory for whole objects.
+
+The arena maps segments and keeps them: memory that was faulted in once is the fastest place to receive into, so a
+freed region stays warm for the next object and goes back to the system only when the budget needs it or `trim` asks.
+
+A region is handed out as one ctypes array over its segment.  Tensors, memoryviews and the allocation all hold
+that array; when the last of them is gone the array dies and its region becomes free.  Nothing else frees a
+region, so none is reused while a tensor lives.
+
+Threads: every method may be called from any thread.  ``Arena._lock`` guards segments and figures and is innermost:
+nothing is called back with it held.  The array's finalizer runs in whatever thread dropped the last reference,
+perhaps inside the garbage collector: it only appends to a deque, which the next call drains under the lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from ..storage.errors import NoRoom
+from ..storage.events import EventBus
+from . import pages
+from .populate import PopulateTask, Populator
+from .segment import Region, Segment
+
+SHARED_SEGMENT_BYTES = 64 << 20
+"""objects below half of this share segments; a larger one gets a segment of its own size"""
+RAISE_BUDGET = "raise ram.budget_gb in the configuration, or free models"
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaFigures:
+    """used_bytes: regions somebody holds; warm_free_bytes: free, but backed by memory."""
+
+    budget_bytes: int
+    used_bytes: int
+    warm_free_bytes: int
+
+
+class Allocation:
+    """One region.  ``buffer`` is the owner of the memory: whoever needs the bytes holds it, not this object."""
+
+    def __init__(self, buffer: Any, size_bytes: int, task: PopulateTask, populator: Populator) -> None:
+        self.buffer = buffer
+        self.size_bytes = size_bytes
+        self._task = task
+        self._populator = populator
+        self._populating = False
+
+    @property
+    def view(self) -> memoryview:
+        """Writable, format "B".  Holds the buffer."""
+        return memoryview(self.buffer).cast("B")
+
+    def populate_ahead(self) -> None:
+        """Faults the pages in front to back, in the arena's thread.  Pages that are there already cost nothing.
+
+        Call it when the bytes begin to flow; a second call does nothing.
+        """
+        if not self._populating:
+            self._populating = True
+            self._populator.add(self._task)
+
+    def stop_populating(self) -> None:
+        """Returns at once; at most the slice under way is still finished."""
+        self._task.stopped = True
+
+
+class Arena:
+    """Regions of memory under one byte budget."""
+
+    def __init__(self, budget_bytes: int, bus: EventBus) -> None:
+        self.budget_bytes = budget_bytes
+        self._lock = threading.Lock()
+        self._segments: list[Segment] = []  # least recently used first
+        self._returned: deque[tuple[Segment, Region]] = deque()
+        self._used_bytes = 0
+        self._closed = False
+        self._populator = Populator(bus)
+
+    # -- regions -----------------------------------------------------------------------------------------------------
+    def allocate(self, size_bytes: int) -> Allocation:
+        """A page-aligned, contiguous region; its bytes are whatever was there.  Raises NoRoom."""
+        rounded = pages.round_up(max(size_bytes, 1), pages.PAGE)
+        with self._lock:
+            self._drain()
+            if self._closed or self._used_bytes + rounded > self.budget_bytes:
+                raise self._no_room(size_bytes)
+            segment, region = self._take(rounded)
+            self._segments.remove(segment)
+            self._segments.append(segment)
+            self._used_bytes += rounded
+            self._shed(self._committed() - self.budget_bytes)
+            buffer = (ctypes.c_ubyte * size_bytes).from_buffer(segment.mapping, region.offset)
+            finalizer = weakref.finalize(buffer, self._returned.append, (segment, region))
+            finalizer.atexit = False
+        first = region.offset // pages.HUGE
+        task = PopulateTask(buffer, segment.address + first * pages.HUGE, region.end - first * pages.HUGE, segment.populated, first)
+        return Allocation(buffer, size_bytes, task, self._populator)
+
+    def trim(self, size_bytes: int) -> int:
+        """Gives up to ``size_bytes`` of free memory back to the system; returns how many went."""
+        with self._lock:
+            self._drain()
+            return self._shed(size_bytes)
+
+    def figures(self) -> ArenaFigures:
+        with self._lock:
+            self._drain()
+            return ArenaFigures(self.budget_bytes, self._used_bytes, max(0, self._committed() - self._used_bytes))
+
+    @property
+    def used_bytes(self) -> int:
+        return self.figures().used_bytes
+
+    @property
+    def warm_free_bytes(self) -> int:
+        return self.figures().warm_free_bytes
+
+    def close(self) -> None:
+        """No further allocation.  Regions in use stay valid until their tensors are gone."""
+        self._populator.close()
+        with self._lock:
+            self._closed = True
+            self._drain()
+            self._shed(self._committed())
+            self._segments = [segment for segment in self._segments if segment.in_use]
+
+    # -- with the lock held ------------------------------------------------------------------------------------------
+    def _drain(self) -> None:
+        while self._returned:
+            segment, region = self._returned.popleft()
+            segment.give_back(region)
+            self._used_bytes -= region.size
+
+    def _take(self, size_bytes: int) -> tuple[Segment, Region]:
+        """Warm memory that fits closely, then a new segment, then any free block that is large enough."""
+        closest = self._closest(size_bytes, most_bytes=max(2 * size_bytes, SHARED_SEGMENT_BYTES))
+        if closest is None and self._committed() + size_bytes <= self.budget_bytes:
+            closest = self._new_segment(size_bytes)
+        if closest is None:
+            closest = self._closest(size_bytes, most_bytes=self.budget_bytes) or self._new_segment(size_bytes)
+        return closest, closest.take(size_bytes)
+
+    def _closest(self, size_bytes: int, most_bytes: int) -> Segment | None:
+        """The segment with the smallest free block that holds ``size_bytes`` and has at most ``most_bytes``."""
+        fitting = [(block, index) for index, s in enumerate(self._segments) if (block := s.fitting(size_bytes)) and block <= most_bytes]
+        return self._segments[min(fitting)[1]] if fitting else None
+
+    def _new_segment(self, size_bytes: int) -> Segment:
+        shared = size_bytes < SHARED_SEGMENT_BYTES // 2 and SHARED_SEGMENT_BYTES <= self.budget_bytes
+        mapped = SHARED_SEGMENT_BYTES if shared else pages.round_up(size_bytes, pages.HUGE)
+        try:
+            segment = Segment(mapped)
+        except OSError as error:
+            raise self._no_room(size_bytes, f"the system refused the memory: {error.strerror}") from error
+        self._segments.append(segment)
+        return segment
+
+    def _committed(self) -> int:
+        return sum(segment.committed_bytes for segment in self._segments)
+
+    def _shed(self, size_bytes: int) -> int:
+        """Lets free memory go: unused segments first, the least recently used first."""
+        gone = 0
+        for segment in sorted(self._segments, key=lambda segment: segment.in_use):
+            if gone >= size_bytes:
+                break
+            gone += segment.shed(size_bytes - gone)
+            if not segment.in_use and segment.committed_bytes == 0:
+                self._segments.remove(segment)  # unmapped when the last reference to the mapping is gone
+        return gone
+
+    def _no_room(self, size_bytes: int, cause: str = "") -> NoRoom:
+        figures = f"asked for {size_bytes} bytes, {self._used_bytes} of {self.budget_bytes} bytes are in use"
+        return NoRoom("the RAM tier has no room", cause=cause or figures, next_step=RAISE_BUDGET)

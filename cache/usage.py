@@ -1,0 +1,86 @@
+"""Who is on the SSD, how big, used when: the table that eviction plans are made from.  No file is touched here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from .entries import Found
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionPlan:
+    """Entries to delete, least recently used first.  ``enough``: False when even all of them would not do."""
+
+    victims: tuple[Found, ...]
+    freed_bytes: int
+    needed_bytes: int
+
+    @property
+    def enough(self) -> bool:
+        return self.freed_bytes >= self.needed_bytes
+
+
+class UsageTable:
+    """Not thread-safe: its owner holds a lock.
+
+    Times are seconds since the epoch, since they outlive the process.  A clock that leaps does little harm: a time
+    in the future counts as now, and within this process order of use is kept whatever the clock does.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Found] = {}
+        self._leases: Counter[str] = Counter()
+        self._latest_s = 0.0
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self._entries.values())
+
+    @property
+    def leased(self) -> Set[str]:
+        return self._leases.keys()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._entries
+
+    def scanned(self, found: Iterable[Found], now_s: float) -> None:
+        """Replaces the table by what is on the disk; a later use that only this process knows of is kept."""
+        entries = {}
+        for entry in found:
+            known = self._entries.get(entry.digest)
+            last_used_s = max(min(entry.last_used_s, now_s), known.last_used_s if known else 0.0)
+            entries[entry.digest] = Found(entry.digest, entry.size_bytes, last_used_s)
+        self._entries = entries
+
+    def used(self, digest: str, size_bytes: int, now_s: float) -> float:
+        """Notes a use (or a new entry); returns the time that counts for it."""
+        self._latest_s = max(now_s, self._latest_s + 1e-6)
+        self._entries[digest] = Found(digest, size_bytes, self._latest_s)
+        return self._latest_s
+
+    def gone(self, digest: str) -> None:
+        self._entries.pop(digest, None)
+
+    def lease(self, digest: str) -> None:
+        self._leases[digest] += 1
+
+    def release(self, digest: str) -> None:
+        self._leases[digest] -= 1
+        if self._leases[digest] <= 0:
+            del self._leases[digest]
+
+    def plan(self, needed_bytes: int, spared: Set[str]) -> EvictionPlan:
+        """Plain LRU.  ``spared``: digests leased elsewhere; those leased here are spared anyway."""
+        victims, freed_bytes = [], 0
+        for entry in sorted(self._entries.values(), key=lambda e: (e.last_used_s, e.digest)):
+            if freed_bytes >= needed_bytes:
+                break
+            if entry.digest not in self._leases and entry.digest not in spared:
+                victims.append(entry)
+                freed_bytes += entry.size_bytes
+        return EvictionPlan(tuple(victims), freed_bytes, max(needed_bytes, 0))

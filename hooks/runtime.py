@@ -1,0 +1,159 @@
+"""Everything that one configuration stands for: bus, origins, catalog, engine, tiers, cache, wired together.
+
+Made before ComfyUI imports torch, so making it imports neither torch nor boto3 and starts nothing; ``start`` starts
+the catalog, and the cache is opened by whoever needs it first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..storage.catalog import Catalog
+from ..storage.config import Config
+from ..storage.errors import ModelStreamError
+from ..storage.events import EventBus
+from ..storage.layout import FolderView
+from ..storage.objects import RemoteObject
+from ..storage.origin import open_origins
+
+if TYPE_CHECKING:
+    from ..cache.store import Cache
+    from ..storage.engine import TransferEngine
+
+_REQUESTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this ComfyUI lets us keep files.
+
+    state:  small things: the catalog's snapshot
+    ssd:    the SSD tier, unless the configuration names another directory
+    """
+
+    state: Path
+    ssd: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a loader asked for, as ComfyUI names it."""
+
+    folder: str
+    name: str
+
+
+class Runtime:
+    """Thread-safe.  ``cache`` raises the error of its first opening to everybody: half a cache is none."""
+
+    def __init__(self, config: Config, places: Places, bus: EventBus) -> None:
+        self.config = config
+        self.bus = bus
+        self.places = places
+        self.origins = {origin.name: origin for origin in open_origins(config)}
+        self.catalog = Catalog(
+            tuple(self.origins.values()),
+            config.catalog,
+            bus,
+            snapshot=places.state / "catalog.bin",
+            fingerprint=config.listing_fingerprint(),
+        )
+        self._lock = threading.Lock()
+        self._cache: Cache | None = None
+        self._engine: TransferEngine | None = None
+        self._failure: ModelStreamError | None = None
+        self._requests: OrderedDict[str, Request] = OrderedDict()
+
+    def start(self, views: tuple[FolderView, ...]) -> None:
+        """views: the folders that will be listed."""
+        self.places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.catalog.expect(views)
+        self.catalog.start()
+
+    def close(self) -> None:
+        self.catalog.close()
+        with self._lock:
+            cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.close()
+
+    # -- the cache ---------------------------------------------------------------------------------------------------
+    @property
+    def cache(self) -> Cache:
+        """Opened on first use (directories are scanned: not for the event loop); raises ModelStreamError."""
+        if self._cache is None:
+            with self._lock:
+                if self._failure is not None:
+                    raise self._failure
+                if self._cache is None:
+                    try:
+                        self._engine, self._cache = _open_cache(self)
+                    except ModelStreamError as error:
+                        self._failure = error
+                        raise
+        return self._cache
+
+    @property
+    def opened(self) -> Cache | None:
+        """The cache if somebody has opened it; never waits."""
+        return self._cache
+
+    @property
+    def engine(self) -> TransferEngine | None:
+        return self._engine
+
+    @property
+    def failure(self) -> ModelStreamError | None:
+        """Why the cache cannot be opened."""
+        return self._failure
+
+    def object_at(self, path: object) -> RemoteObject | None:
+        """The object behind a path that we handed out; None for every other path, and before the cache is open."""
+        cache = self._cache
+        return cache.object_at(path) if cache is not None and isinstance(path, str) else None
+
+    # -- who asked for what --------------------------------------------------------------------------------------------
+    def asked(self, path: str, folder: str, name: str) -> None:
+        with self._lock:
+            self._requests[path] = Request(folder, name)
+            self._requests.move_to_end(path)
+            while len(self._requests) > _REQUESTS_KEPT:
+                self._requests.popitem(last=False)
+
+    def request_for(self, path: str, obj: RemoteObject) -> Request:
+        with self._lock:
+            return self._requests.get(path) or Request("", obj.basename)
+
+
+def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
+    from ..cache.arena import Arena
+    from ..cache.fetcher import Fetcher
+    from ..cache.headers import HeaderReader
+    from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
+    from ..cache.ram import RamTier
+    from ..cache.ssd import SsdTier
+    from ..cache.store import Cache
+    from ..storage.engine import TransferEngine
+
+    config, bus = runtime.config, runtime.bus
+    undo: list[Callable[[], None]] = []
+    try:
+        directory = config.ssd.directory or runtime.places.ssd
+        ssd = SsdTier(directory, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus)
+        undo.append(ssd.close)
+        ssd.start()
+        ram = RamTier(Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus), bus)
+        undo.append(ram.close)
+        engine = TransferEngine(config.transfer, bus)
+        undo.append(engine.close)
+        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus)
+        return engine, Cache(fetcher, HeaderReader(runtime.origins, ram, ssd), runtime.catalog, engine, ram, ssd, bus)
+    except BaseException:
+        while undo:
+            undo.pop()()
+        raise

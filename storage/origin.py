@@ -1,0 +1,237 @@
+"""One configured bucket prefix: how to list it, how to sign for it, what its errors mean.
+
+boto3 lists (it is imported at the first listing); reading objects needs only ``sign`` and a plain HTTP client.
+Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from . import VERSION
+from .config import Config, OriginConfig, ProfileConfig, load_config
+from .credentials import CredentialSource
+from .errors import BadAnswer, ConfigError, ModelStreamError
+from .objects import ObjectId, RemoteObject, SignedRequest
+from .origin_errors import error_from_answer, error_from_exception
+from .presets import aws_host
+from .signing import BucketAddress, cap_botocore_logging, query, signed_request
+
+__all__ = ["USER_AGENT", "Origin", "error_from_answer", "error_from_exception", "open_origins"]
+
+USER_AGENT = f"model-stream/{VERSION}"
+
+_EMPTY_PAGES_MAX = 100
+"""pages in a row without one key, after which a listing is taken for a loop"""
+
+
+class Origin:
+    """reread: gives this origin's profile as the file says it now; for keys that are rotated in the file."""
+
+    def __init__(
+        self,
+        config: OriginConfig,
+        *,
+        reread: Callable[[], ProfileConfig | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.profile = config.profile
+        self.name = config.name
+        self.bucket = config.bucket
+        self.prefix = config.prefix
+        self.signs_each_request = config.profile.signing == "each_request"
+        self._credentials = CredentialSource(config.profile, reread, clock=clock)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._client_lock = threading.Lock()  # held while a client is made (0.1 s and more): apart, so that the wire never waits for it
+        self._client: Any = None
+        self._tls: ssl.SSLContext | None = None
+
+    def __repr__(self) -> str:
+        return f"Origin({self.name!r})"
+
+    @functools.cached_property
+    def region(self) -> str:
+        """May read AWS's own configuration when the profile names no region."""
+        return self._credentials.region()
+
+    @functools.cached_property
+    def endpoint(self) -> str:
+        """Scheme, host and port; for AWS without an endpoint the regional one."""
+        return self.profile.endpoint or f"https://{aws_host(self.region)}"
+
+    @functools.cached_property
+    def address(self) -> BucketAddress:
+        return BucketAddress.of(self.endpoint, self.bucket, virtual=self.profile.addressing == "virtual")
+
+    def subject(self, key: str = "") -> str:
+        """As errors and logs name an object, or the origin itself."""
+        return f"{self.name}:{key}" if key else self.name
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def sign(self, method: str, key: str, *, version_id: str | None = None, headers: Mapping[str, str] | None = None) -> SignedRequest:
+        """A GET is presigned, so that one signature serves every part: Range and If-Match are added unsigned.
+
+        HEAD, and everything where ``signs_each_request``, is signed in its headers with ``headers`` (Range,
+        If-Match, …) inside the signature; send them exactly as they are in the answer.  HEAD asks for checksums.
+        Raises ConfigError (no credentials) or CredentialsExpired.
+        """
+        sent = dict(headers or {})
+        if method == "HEAD":
+            sent.setdefault("x-amz-checksum-mode", "ENABLED")
+        return signed_request(
+            self.address,
+            method,
+            self.address.target(key) + query({"versionId": version_id}),
+            keys=self._credentials.keys(),
+            region=self.region,
+            in_query=method == "GET" and not self.signs_each_request,
+            headers=sent,
+            now_s=self._clock(),
+        )
+
+    def refresh_credentials(self) -> bool:
+        """Reads or renews the credentials.  True when they differ from those before (also when another thread has
+        just renewed them): sign again and go on.  Call it at most once for one refused request.
+        """
+        changed = self._credentials.refresh()
+        if changed:
+            with self._client_lock:
+                self._client = None
+        return changed
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """For the wire; None for a plain endpoint.  One context an origin: connections share its session tickets."""
+        if not self.address.tls:
+            return None
+        with self._lock:
+            if self._tls is None:
+                self._tls = _tls_context(self.profile)
+            return self._tls
+
+    def translate(self, error: BaseException, subject: str = "") -> ModelStreamError:
+        """Any error of botocore, ssl, http.client or the socket layer as one of the family."""
+        return error_from_exception(error, subject or self.name)
+
+    # -- listing -------------------------------------------------------------------------------------------------
+
+    def list_pages(self) -> Iterator[tuple[RemoteObject, ...]]:
+        """Every object under the prefix, a page at a time, keys exactly as stored.
+
+        "dir/" markers without bytes are left out.  Raises the errors of ``storage.errors``; a server that never
+        comes to an end (repeated continuation token, endless empty pages) is a BadAnswer.
+        """
+        token: str | None = None
+        seen: set[str] = set()
+        empty = 0
+        while True:
+            answer = self._list_page(token)
+            page = tuple(self._objects(answer))
+            empty = 0 if answer.get("Contents") else empty + 1
+            yield page
+            if not answer.get("IsTruncated"):
+                return
+            token = answer.get("NextContinuationToken")
+            if not token or token in seen or empty > _EMPTY_PAGES_MAX:
+                raise BadAnswer(
+                    "the listing does not come to an end",
+                    subject=self.name,
+                    cause="the server repeats its continuation token" if token else "a cut-off page came without a continuation token",
+                    next_step="check that the endpoint is an S3 server that knows ListObjectsV2",
+                )
+            seen.add(token)
+
+    def _list_page(self, token: str | None) -> Mapping[str, Any]:
+        request: dict[str, Any] = {"Bucket": self.bucket, "Prefix": self.prefix}
+        if token:
+            request["ContinuationToken"] = token
+        try:
+            answer: Mapping[str, Any] = self._s3().list_objects_v2(**request)
+        except ModelStreamError:
+            raise
+        except Exception as error:
+            raise self.translate(error) from None
+        if "Name" not in answer and "KeyCount" not in answer and "Contents" not in answer:
+            step = "check that the endpoint is an S3 server and no proxy or portal answers in its place"
+            raise BadAnswer("the answer is not an S3 listing", subject=self.name, next_step=step)
+        return answer
+
+    def _objects(self, answer: Mapping[str, Any]) -> Iterator[RemoteObject]:
+        endpoint, bucket, name = self.endpoint, self.bucket, self.name
+        for entry in answer.get("Contents") or ():
+            key, size = entry["Key"], int(entry.get("Size", 0))
+            if (size == 0 and key.endswith("/")) or not key.startswith(self.prefix):
+                continue
+            modified = entry.get("LastModified")
+            modified_s = modified.timestamp() if modified else 0.0
+            version = (entry.get("ETag") or f"none-{size}-{modified_s:.0f}").strip('"')
+            yield RemoteObject(name, ObjectId(endpoint, bucket, key, version), size, modified_s, entry.get("StorageClass") or "STANDARD")
+
+    def _s3(self) -> Any:
+        with self._client_lock:
+            if self._client is None:
+                self._client = self._new_client()
+            return self._client
+
+    def _new_client(self) -> Any:
+        from botocore import UNSIGNED
+        from botocore.config import Config as BotoConfig
+
+        profile = self.profile
+        cap_botocore_logging()
+        self._credentials.keys()  # says no in our own words when there are none
+        settings: dict[str, Any] = {
+            "connect_timeout": profile.connect_timeout_s,
+            "read_timeout": profile.read_timeout_s,
+            "retries": {"mode": "standard", "total_max_attempts": profile.max_attempts},
+            "s3": {"addressing_style": profile.addressing},
+            "request_checksum_calculation": profile.request_checksums,
+            "response_checksum_validation": profile.response_checksums,
+            "user_agent": USER_AGENT,
+            "max_pool_connections": 2,
+            # AWS_ENDPOINT_URL in the environment must not send the owner's keys elsewhere.
+            "ignore_configured_endpoint_urls": True,
+        }
+        if self._credentials.anonymous:
+            settings["signature_version"] = UNSIGNED
+        return self._credentials.boto3_session().client(
+            "s3",
+            endpoint_url=self.endpoint if profile.endpoint else None,
+            region_name=self.region,
+            verify=str(profile.ca_bundle) if profile.ca_bundle and profile.verify_tls else profile.verify_tls,
+            config=BotoConfig(**settings),
+        )
+
+
+def open_origins(config: Config) -> tuple[Origin, ...]:
+    """The origins of a configuration, near to far.  Touches no network."""
+
+    def rereader(name: str) -> Callable[[], ProfileConfig | None] | None:
+        path = config.path
+        if path is None:
+            return None
+        return lambda: load_config(path).profile(name)
+
+    return tuple(Origin(o, reread=rereader(o.profile.name)) for o in config.origins)
+
+
+def _tls_context(profile: ProfileConfig) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(profile.ca_bundle) if profile.ca_bundle else None)
+    except (OSError, ssl.SSLError):
+        raise ConfigError(
+            f"profiles.{profile.name}.ca_bundle cannot be read",
+            next_step="it must be a PEM file with the CA's certificate",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not profile.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

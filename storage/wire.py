@@ -1,0 +1,210 @@
+"""The only module that opens connections to read objects: one keep-alive connection, one exchange at a time.
+
+``http.client`` does the protocol.  The body goes by ``readinto1`` from the kernel straight into the caller's
+memory (one copy, GIL released, nothing allocated), one receive at a time, so that it is known to the byte what
+has arrived when a connection dies.  boto3's own bodies make a second copy and lose that count.
+
+Redirects are never followed.  A connection belongs to one thread; only ``shut`` may be called from another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from . import environment
+
+ERROR_BODY_MAX = 64 << 10
+
+Headers = http.client.HTTPMessage
+
+
+class ConnectionShut(Exception):
+    """Another thread has shut the connection: nobody wants the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    tls: bool
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The head of an answer.  Header names are compared without case."""
+
+    status: int
+    headers: Headers
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
+
+
+class Connection:
+    """Opened lazily by ``ask`` or ahead by ``open``.
+
+    connect_timeout_s: for name resolution's result, TCP and TLS each; read_timeout_s: for one receive without a byte.
+    Raises OSError (TimeoutError, ConnectionError, ssl.SSLError among them), http.client.HTTPException and ConnectionShut.
+    """
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        self.address = address
+        self._tls = tls
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._http: http.client.HTTPConnection | None = None
+        self._response: http.client.HTTPResponse | None = None
+        self._left: int | None = None
+        """bytes of the body still to come; None when the answer does not say"""
+        self._exchanges = 0
+        self._lock = threading.Lock()  # guards the two fields below; innermost of all locks
+        self._socket: socket.socket | None = None
+        self._shut = False
+
+    @property
+    def reused(self) -> bool:
+        """The next exchange runs on a connection that has served one before."""
+        return self._http is not None and self._exchanges > 0
+
+    def open(self) -> None:
+        """Connects; does nothing when connected."""
+        if self._http is None:
+            self._http = self._connected()
+            self._exchanges = 0
+
+    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        """Sends a request and reads the answer's head.
+
+        A keep-alive connection that the server has closed meanwhile is replaced once, without a word.
+        """
+        while True:
+            reused = self.reused
+            self.open()
+            try:
+                return self._exchange(method, target, headers)
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError):
+                self.close()
+                if not reused or self._shut:
+                    raise
+
+    def readinto(self, view: memoryview) -> int:
+        """One receive of at most ``len(view)`` bytes of the body; 0 at its end (whether it came too early the caller counts)."""
+        response = self._response
+        if response is None or response.fp is None or self._left == 0:
+            return 0
+        if response.chunked:
+            return response.readinto(view)
+        if self._left is not None and len(view) > self._left:
+            view = view[: self._left]
+        count: int = response.fp.readinto1(view)
+        if self._shut:
+            raise ConnectionShut
+        if self._left is not None:
+            self._left -= count
+        return count
+
+    def error_body(self) -> bytes:
+        """The rest of a small answer; what is longer than 64 KiB is cut off and the connection closed."""
+        buffer = bytearray(ERROR_BODY_MAX)
+        view, at = memoryview(buffer), 0
+        while at < len(buffer):
+            count = self.readinto(view[at:])
+            if not count:
+                break
+            at += count
+        return bytes(view[:at])
+
+    def finish(self) -> None:
+        """Ends the exchange.  The connection is kept only when the body was read to its end."""
+        response, self._response = self._response, None
+        if response is None:
+            return
+        whole = self._left == 0 or (response.chunked and response.isclosed())
+        if response.will_close or not whole:
+            self.close()
+        response.close()
+
+    def shut(self) -> None:
+        """From any thread: whoever waits on this connection wakes up at once with an error.  It is useless afterwards."""
+        with self._lock:
+            self._shut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it may be closed or never have been connected
+                    # Not SSLSocket.shutdown: that one takes TLS off, and a reader could see ciphertext.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._response, response = None, self._response
+        self._http, connection = None, self._http
+        with self._lock:
+            self._socket = None
+        if response is not None:
+            response.close()
+        if connection is not None:
+            connection.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+        connection = self._http
+        assert connection is not None
+        self.finish()
+        try:
+            connection.request(method, target, headers=dict(headers))
+            response = connection.getresponse()
+        except Exception:
+            if self._shut:
+                raise ConnectionShut from None
+            raise
+        self._exchanges += 1
+        self._response = response
+        self._left = response.length
+        return Answer(response.status, response.headers)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        proxy = environment.proxy_for(self.address.host, tls=self.address.tls)
+        connection = self._through(proxy) if proxy else self._direct()
+        with self._lock:
+            self._socket = connection.sock
+            shut = self._shut
+        if shut:
+            connection.close()
+            raise ConnectionShut
+        if connection.sock is not None:
+            connection.sock.settimeout(self._read_timeout_s)
+        return connection
+
+    def _direct(self) -> http.client.HTTPConnection:
+        a = self.address
+        sock: socket.socket = socket.create_connection((a.host, a.port), timeout=self._connect_timeout_s)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_hostname=a.host)
+        except BaseException:
+            sock.close()
+            raise
+        # Made for its protocol only, also under TLS: the socket is ours, and HTTPSConnection would read all CAs again.
+        connection = http.client.HTTPConnection(a.host, a.port)
+        connection.default_port = http.client.HTTPS_PORT if a.tls else http.client.HTTP_PORT
+        connection.sock = sock
+        return connection
+
+    def _through(self, proxy: str) -> http.client.HTTPConnection:
+        """A tunnel (CONNECT) through a forward proxy, for plain endpoints too; the request itself opens it."""
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = url.hostname or "", url.port or 3128
+        if self._tls is not None:
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=self._read_timeout_s, context=self._tls
+            )
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=self._read_timeout_s)
+        connection.set_tunnel(self.address.host, self.address.port)
+        return connection

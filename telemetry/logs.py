@@ -1,0 +1,170 @@
+"""One log line for each event: snake_case name, then the event's fields.
+
+Lines go through the standard library's logger ``modelstream``.  Under ComfyUI the root logger prints them (its
+format is the bare message, its output is kept for the UI's log panel); without any root handler a handler of our
+own on stderr does, so a line is never printed twice.  structlog is imported at the first event that is logged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import logging.handlers
+import re
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..storage import events
+from ..storage.events import Event, EventBus
+from .records import cap_client_loggers, redact_records
+from .redact import Redactor
+
+LOGGER = "modelstream"
+
+LEVELS: Mapping[type[Event], int] = {
+    events.CatalogRefreshFailed: logging.WARNING,
+    events.PartRetried: logging.DEBUG,
+    events.PartHedged: logging.DEBUG,
+    events.ConnectionsChanged: logging.DEBUG,
+    events.TierHit: logging.DEBUG,
+    events.TierMiss: logging.DEBUG,
+    events.Stored: logging.DEBUG,
+    events.TransferFailed: logging.WARNING,
+    events.Unverified: logging.WARNING,
+    events.TierDegraded: logging.WARNING,
+    events.CorruptionFound: logging.ERROR,
+    events.LoadFailed: logging.ERROR,
+}
+"""everything else is INFO"""
+
+_WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
+_EventDict = MutableMapping[str, Any]
+
+
+class LogSettings(Protocol):
+    """The configuration's [log] section (storage.config.LogConfig)."""
+
+    @property
+    def level(self) -> str: ...  # debug, info, warning, error
+    @property
+    def format(self) -> str: ...  # console, json
+    @property
+    def file(self) -> Path | None: ...
+    @property
+    def rotate_mb(self) -> float: ...
+    @property
+    def keep(self) -> int: ...
+
+
+def start_logging(settings: LogSettings, bus: EventBus, *, secrets: Iterable[str] = ()) -> Callable[[], None]:
+    """Logs every event of the bus from now on; the returned callable ends it and may be called twice.
+
+    secrets: literals that must never be printed (secret keys, session tokens).
+    A log file that cannot be opened becomes a warning in the log: logging must not keep ComfyUI from starting.
+    """
+    redactor = Redactor(secrets)
+    logger = logging.getLogger(LOGGER)
+    level_before = logger.level
+    logger.setLevel(settings.level.upper())
+    cap_client_loggers()
+    undo: list[Callable[[], None]] = [redact_records(redactor), lambda: logger.setLevel(level_before)]
+    undo.append(_attach(logger, _stderr_handler()))
+    if settings.file is not None:
+        try:
+            undo.append(_attach(logger, _file_handler(settings, settings.file)))
+        except OSError as error:
+            logger.warning("[modelstream] the log file cannot be opened: %s", error.strerror)
+    undo.append(bus.subscribe(EventLog(logger, redactor, as_json=settings.format == "json")))
+
+    def stop() -> None:
+        while undo:
+            undo.pop()()
+
+    return stop
+
+
+class EventLog:
+    """A subscriber that turns an event into one line.  Called in the emitter's thread."""
+
+    def __init__(self, logger: logging.Logger, redactor: Redactor, *, as_json: bool) -> None:
+        self._stdlib = logger
+        self._redactor = redactor
+        self._as_json = as_json
+        self._structlog: Any = None
+
+    def __call__(self, event: Event) -> None:
+        level = LEVELS.get(type(event), logging.INFO)
+        if not self._stdlib.isEnabledFor(level):
+            return
+        if self._structlog is None:  # two threads may both build one: they are equal
+            self._structlog = self._build()
+        fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+        self._structlog.log(level, snake_case(type(event).__name__), **fields)
+
+    def _build(self) -> Any:
+        import structlog
+
+        chain: list[Any] = [_printable, self._redact]
+        if self._as_json:
+            stamps = [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.stdlib.add_log_level]
+            chain = [*stamps, *chain, structlog.processors.JSONRenderer()]
+        else:
+            chain = [*chain, _event_first, structlog.processors.LogfmtRenderer(bool_as_flag=False), _marked]
+        return structlog.wrap_logger(
+            self._stdlib, processors=chain, wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True
+        )
+
+    def _redact(self, _: object, __: str, event: _EventDict) -> _EventDict:
+        for name, value in event.items():
+            if isinstance(value, str):
+                event[name] = self._redactor.text(value)
+        return event
+
+
+def snake_case(name: str) -> str:
+    return _WORD_START.sub("_", name).lower()
+
+
+def _printable(_: object, __: str, event: _EventDict) -> _EventDict:
+    """An object key may hold line breaks or terminal escapes; a log line may not."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in value)
+        elif isinstance(value, float):
+            event[name] = round(value, 4)
+    return event
+
+
+def _event_first(_: object, __: str, event: _EventDict) -> _EventDict:
+    return {"event": event.pop("event"), **event}
+
+
+def _marked(_: object, __: str, line: Any) -> str:
+    return "[modelstream] " + str(line).removeprefix("event=")
+
+
+def _attach(logger: logging.Logger, handler: logging.Handler) -> Callable[[], None]:
+    logger.addHandler(handler)
+
+    def detach() -> None:
+        logger.removeHandler(handler)
+        handler.close()
+
+    return detach
+
+
+def _stderr_handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda _: not logging.getLogger().handlers)
+    return handler
+
+
+def _file_handler(settings: LogSettings, path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=int(settings.rotate_mb * 1e6), backupCount=settings.keep, encoding="utf-8", errors="backslashreplace"
+    )
+    plain = "%(message)s" if settings.format == "json" else "%(asctime)s %(levelname)-7s %(message)s"
+    handler.setFormatter(logging.Formatter(plain))
+    return handler
