@@ -75,7 +75,7 @@ class Boto3(Downloads):
         from botocore.config import Config
 
         client = boto3.client(
-            "s3", endpoint_url=self.job.endpoint, region_name="us-east-1", config=Config(s3={"addressing_style": "path"})
+            "s3", endpoint_url=self.job.endpoint, use_ssl=False, region_name="us-east-1", config=Config(s3={"addressing_style": "path"})
         )
         options: dict[str, Any] = {}
         if mib := self.job.options.get("mib"):

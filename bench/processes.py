@@ -43,7 +43,13 @@ def run_module(
     began_s = time.monotonic()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(environ), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=environment(environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
         )
         try:
             output, _ = process.communicate(json.dumps({**job, "began_s": began_s}).encode(), timeout=limit_s)
@@ -81,3 +87,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
+def set_cores(pid: int, core: int | None) -> None:
+    """Moves a running process, all its threads, to one core; None: to all."""
+    cores = set(range(os.cpu_count() or 1)) if core is None else {core}
+    if not hasattr(os, "sched_setaffinity") or not pinned(core or 0):
+        return
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            os.sched_setaffinity(int(thread.name), cores)
+        except ProcessLookupError:
+            pass  # it has ended meanwhile

@@ -144,9 +144,7 @@ class Product(Client):
         bus = EventBus()
         origins = {origin.name: origin for origin in open_origins(config)}
         snapshot = self._path.with_name(SNAPSHOT)
-        self._catalog = Catalog(
-            tuple(origins.values()), config.catalog, bus, snapshot=snapshot, fingerprint=config.listing_fingerprint()
-        )
+        self._catalog = Catalog(tuple(origins.values()), config.catalog, bus, snapshot=snapshot, fingerprint=config.listing_fingerprint())
         self._catalog.start()
         engine = TransferEngine(config.transfer, bus)
         assert config.ram.budget_bytes is not None

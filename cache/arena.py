@@ -80,6 +80,7 @@ class Arena:
         self._returned: deque[tuple[Segment, Region]] = deque()
         self._used_bytes = 0
         self._closed = False
+        self._last_figures = ArenaFigures(budget_bytes, 0, 0)
         self._populator = Populator(bus)
 
     # -- regions -----------------------------------------------------------------------------------------------------
@@ -109,9 +110,15 @@ class Arena:
             return self._shed(size_bytes)
 
     def figures(self) -> ArenaFigures:
-        with self._lock:
-            self._drain()
-            return ArenaFigures(self.budget_bytes, self._used_bytes, max(0, self._committed() - self._used_bytes))
+        """Never waits: while another thread maps or sheds memory, the figures from before are given."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._drain()
+                warm_free_bytes = max(0, self._committed() - self._used_bytes)
+                self._last_figures = ArenaFigures(self.budget_bytes, self._used_bytes, warm_free_bytes)
+            finally:
+                self._lock.release()
+        return self._last_figures
 
     @property
     def used_bytes(self) -> int:

@@ -50,10 +50,14 @@ class ChunkTally:
                 self.mark(index)
         return completed
 
+    def chunks_of(self, extent: Extent) -> range:
+        """Indexes of the chunks that an extent touches."""
+        if not extent.length:
+            return range(0)
+        return range(extent.offset // self.chunk_bytes, (extent.end - 1) // self.chunk_bytes + 1)
+
     def _touched(self, extent: Extent) -> Iterator[int]:
-        if extent.length:
-            last = (extent.end - 1) // self.chunk_bytes
-            yield from (i for i in range(extent.offset // self.chunk_bytes, last + 1) if i not in self._done)
+        return (i for i in self.chunks_of(extent) if i not in self._done)
 
 
 def _covers(pieces: list[tuple[int, int, int | None]], start: int, end: int) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..storage.catalog import Catalog
+from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.engine import TransferEngine
 from ..storage.errors import CorruptObject, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
 from ..storage.events import EventBus, TierDegraded, TierMiss
-from ..storage.objects import Extent, ObjectHead, RemoteObject
+from ..storage.landing import Priority, TransferResult
+from ..storage.objects import Extent, ObjectHead
 from ..storage.origin import Origin
-from ..storage.transfer import Priority, TransferResult
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
 from .ssd import SsdLease, SsdTier
@@ -131,8 +132,9 @@ class Fetcher:
         obj = fetch.obj
         partial = self._ssd.begin(obj, ObjectHead(obj.size_bytes, obj.id.version, modified_s=obj.modified_s))
         try:
-            partial.write_behind(entry.view, Extent(0, obj.size_bytes, entry.crc64))
-            partial.commit(entry.crc64, "ram")
+            crc64 = entry.crc64 if entry.crc64 is not None else crc64_of_bytes(entry.view)
+            partial.write_behind(entry.view, Extent(0, obj.size_bytes, crc64))
+            partial.commit(crc64)
         except BaseException:
             partial.abandon(keep=False)
             raise

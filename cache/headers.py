@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
 from ..storage.errors import InvalidSafetensors
+from ..storage.front import PinnedReader
 from ..storage.objects import RemoteObject
 from ..storage.origin import Origin
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
@@ -58,17 +59,17 @@ class HeaderReader:
                     file.seek(offset)
                     return file.read(length)
 
-                return _parse(read_file, obj)
-        origin = self._origins[obj.origin]
-        return _parse(lambda offset, length: origin.read_range(obj, offset, length), obj)
+                return _parse(read_file, lease.record.size_bytes, obj)
+        with PinnedReader(self._origins[obj.origin], obj) as reader:
+            return _parse(reader.read, reader.size_bytes, obj)
 
 
-def _parse(read_at: ReadAt, obj: RemoteObject) -> SafetensorsHeader:
+def _parse(read_at: ReadAt, size_bytes: int, obj: RemoteObject) -> SafetensorsHeader:
     try:
-        front = read_at(0, min(FIRST_READ_BYTES, obj.size_bytes))
-        needed = header_bytes(front[:8], obj.size_bytes)
+        front = read_at(0, FIRST_READ_BYTES)
+        needed = header_bytes(front[:8], size_bytes)
         if needed > len(front):
             front += read_at(len(front), needed - len(front))
-        return parse_header(front[:needed], obj.size_bytes)
+        return parse_header(front[:needed], size_bytes)
     except InvalidSafetensors as error:
         raise error.about(obj.subject) from None

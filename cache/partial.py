@@ -148,6 +148,15 @@ class PartialFile:
         """Bytes arrived in the mapping.  Never blocks: the writer thread brings whole chunks to the disk."""
         self._queue(extent, self._sync_mapped)
 
+    def replaced(self, extent: Extent, view: memoryview | None = None) -> None:
+        """Bytes that had landed were wrong and have been replaced in the buffer: their chunks are written once more.
+
+        ``view`` as for `write_behind`; None for a mapped partial.
+        """
+        write = self._sync_mapped if view is None else lambda index, crc64: self._write(index, crc64, view)
+        for index in self._tally.chunks_of(extent):
+            self._tools.writer.submit(self, lambda i=index: self._attempt(i, None, write))  # type: ignore[misc]
+
     def _queue(self, extent: Extent, write: Callable[[int, int | None], None]) -> None:
         with self._lock:
             if self._abandoned or self._ended or self._failure is not None:
@@ -176,7 +185,7 @@ class PartialFile:
         start, end = self._tally.bounds(index)
         if crc64 is None:
             crc64 = crc64nvme(memoryview(self._mapping)[start:end])
-        self._mapping.flush(start, end - start)
+        self._tools.disk.start_writing(self._data.fd, start, end - start)
         self._journal(index, crc64)
 
     def _journal(self, index: int, crc64: int) -> None:
@@ -188,8 +197,8 @@ class PartialFile:
         start, end = self._tally.bounds(index)
         with self._lock:
             self._tally.mark(index)
+            self._written_bytes += end - start if index not in self._crc64s else 0
             self._crc64s[index] = crc64
-            self._written_bytes += end - start
 
     def _fail(self, error: OSError) -> None:
         with self._lock:
@@ -217,10 +226,11 @@ class PartialFile:
 
     # -- the end -----------------------------------------------------------------------------------------------------
     def commit(self, crc64: int | None, verified: str = "") -> Record:
-        """Waits for the writes and makes the entry final: whole and durable, or not at all.
+        """Waits for the writes and makes the entry final.
 
         ``crc64`` is the object's CRC64NVME as the transfer has it.  Blocks.  Raises NoRoom, DiskFailed or
-        CorruptObject; the partial is gone then, and `abandon` afterwards does nothing.
+        CorruptObject; the partial is gone then, and `abandon` afterwards does nothing.  The entry is absent then,
+        or (when only the last fsync failed) whole, but might not outlive a power loss.
         """
         self._tools.writer.wait(self)
         try:

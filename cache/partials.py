@@ -28,9 +28,10 @@ STALE_S = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A directory that is no entry: a partial, or something in quarantine.
+    """A directory that is no entry: a partial, something in quarantine, or in trash.
 
     object_tag: equal for all versions of one object; "" where unknown
+    touched_s:  when it was last written to, or came to quarantine or trash
     reclaimable: nobody alive uses it
     """
 
@@ -111,33 +112,34 @@ class Partials:
             self._disk.rename(directory, target)
         except FileNotFoundError:
             return
-        self._disk.remove_tree(target)
+        self.discard(target)
 
-    def trash(self, now_s: float) -> list[Path]:
-        """What a process that is dead now had not finished deleting.  That of a live one may be put back."""
-        found = []
-        for entry in self._disk.entries(self._layout.trash):
-            status = self._disk.lstat(Path(entry.path))
-            quiet_s = max(0.0, now_s - max(status.st_mtime, status.st_ctime))
-            if self._owners.is_dead(entry.name.partition(".")[2], quiet_s):
-                found.append(Path(entry.path))
-        return found
+    def discard(self, trash: Path) -> None:
+        """Deletes what is in trash already.  What cannot be deleted now is anybody's to delete later."""
+        try:
+            self._disk.remove_tree(trash)
+        except OSError:
+            digest = trash.name.partition(".")[0]
+            self._disk.rename(trash, self._layout.trash / f"{digest}.{self._owners.nobody()}")
+            raise
 
     def leftovers(self, now_s: float) -> list[Leftover]:
-        """All partials, those of live processes too, and what is in quarantine."""
+        """All partials and all trash, those of live processes too, and what is in quarantine."""
         found = []
-        for entry in self._disk.entries(self._layout.partial):
-            digest, _, owner = entry.name.partition(".")
-            size_bytes, touched_s = self._measure(Path(entry.path))
-            dead = self._owners.is_dead(owner, max(0.0, now_s - touched_s))
-            found.append(Leftover(Path(entry.path), digest, self._object_tag(Path(entry.path)), size_bytes, touched_s, dead))
-        for entry in self._disk.entries(self._layout.quarantine):
-            size_bytes, touched_s = self._measure(Path(entry.path))
-            found.append(Leftover(Path(entry.path), entry.name.partition(".")[0], "", size_bytes, touched_s, True))
+        for where in (self._layout.partial, self._layout.trash, self._layout.quarantine):
+            for entry in self._disk.entries(where):
+                path = Path(entry.path)
+                digest, _, owner = entry.name.partition(".")
+                size_bytes, touched_s, moved_s = self._measure(path)
+                quiet_s = max(0.0, now_s - max(touched_s, moved_s))
+                reclaimable = where == self._layout.quarantine or self._owners.is_dead(owner, quiet_s)
+                tag = self._object_tag(path) if where == self._layout.partial else ""
+                since_s = touched_s if where == self._layout.partial else moved_s
+                found.append(Leftover(path, digest, tag, size_bytes, since_s, reclaimable))
         return found
 
     def stale(self, now_s: float) -> list[Leftover]:
-        """What a sweep removes: too old, or of a version of an object that a newer partial has replaced."""
+        """What a sweep removes: trash, what is too old, and versions of an object that a newer partial has replaced."""
         dead = [p for p in self.leftovers(now_s) if p.reclaimable]
         newest: dict[str, Leftover] = {}
         for leftover in dead:
@@ -147,8 +149,11 @@ class Partials:
         def replaced(p: Leftover) -> bool:
             return bool(p.object_tag) and newest[p.object_tag].digest != p.digest
 
-        headless = [p for p in dead if not p.object_tag and p.path.parent == self._layout.partial]
-        return headless + [p for p in dead if p not in headless and (now_s - p.touched_s > STALE_S or replaced(p))]
+        def useless(p: Leftover) -> bool:
+            headless = p.path.parent == self._layout.partial and not p.object_tag
+            return headless or p.path.parent == self._layout.trash or now_s - p.touched_s > STALE_S
+
+        return [p for p in dead if useless(p) or replaced(p)]
 
     def _object_tag(self, directory: Path) -> str:
         try:
@@ -157,13 +162,13 @@ class Partials:
             return ""  # torn by a crash while it was made
         return tag if isinstance(tag, str) else ""
 
-    def _measure(self, directory: Path) -> tuple[int, float]:
-        """Bytes that it takes on the disk (the data file is sparse), and when it was last written to."""
-        size_bytes, touched_s = 0, 0.0
+    def _measure(self, directory: Path) -> tuple[int, float, float]:
+        """Bytes that it takes on the disk (the data file is sparse), when it was last written to, when renamed."""
+        size_bytes, touched_s, moved_s = 0, 0.0, 0.0
         for status in self._statuses(directory):
             size_bytes += getattr(status, "st_blocks", -(-status.st_size // 512)) * 512
-            touched_s = max(touched_s, status.st_mtime)
-        return size_bytes, touched_s
+            touched_s, moved_s = max(touched_s, status.st_mtime), max(moved_s, status.st_ctime)
+        return size_bytes, touched_s, moved_s
 
     def _statuses(self, path: Path) -> Iterator:  # type: ignore[type-arg]
         try:

@@ -4,8 +4,8 @@ An object that is leased is never evicted.  Evicting drops the tier's record; th
 last tensor over it is gone.  So to make room the tier first lets go of entries that nobody's tensors hold: dropping
 one that a loaded model still holds would lose a hit and win nothing.
 
-Threads: every method may be called from any thread.  Lock order: ``RamTier._lock``, then the arena's.  Events are
-emitted with no lock held.
+Threads: every method may be called from any thread.  ``RamTier._lock`` is held for moments only; neither the arena's
+lock nor any other is taken inside it, and events are emitted with no lock held.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ TIER = "ram"
 
 
 class _Record:
-    """What the tier keeps of one object.  ``buffer`` and ``leases`` change under the tier's lock only.
+    """What the tier keeps of one object.  ``buffer``, ``leases`` and ``dropped`` change under the tier's lock only.
 
-    ``buffer`` is the tier's one reference to the memory; None once it is let go.
+    ``buffer`` is the tier's one reference to the memory; None once the record is dropped and no longer leased.
     """
 
     def __init__(self, obj: RemoteObject, buffer: Any, header: SafetensorsHeader, crc64: int | None) -> None:
@@ -41,6 +41,16 @@ class _Record:
         self.header = header
         self.crc64 = crc64
         self.leases = 0
+        self.dropped = False
+
+    def drop(self) -> None:
+        self.dropped = True
+        self.forget_if_unused()
+
+    def forget_if_unused(self) -> None:
+        """So that a handle somebody keeps after its release does not keep the memory."""
+        if self.dropped and not self.leases:
+            self.buffer = None
 
 
 class RamEntry(Lease):
@@ -124,12 +134,14 @@ class RamTier:
     def reserve(self, obj: RemoteObject, size_bytes: int) -> Allocation:
         """Memory for an object that is on its way.  Evicts what it has to; raises NoRoom when that is not enough."""
         evicted: list[_Record] = []
+        allocation = None
         try:
-            allocation = self._make_room(obj, size_bytes, evicted)
-            if allocation is None:
-                # tensors in reference cycles may be all that holds the memory
-                gc.collect()
-                allocation = self._make_room(obj, size_bytes, evicted)
+            if size_bytes <= self._arena.budget_bytes:
+                allocation = self._make_room(size_bytes, evicted)
+                if allocation is None:
+                    # tensors in reference cycles may be all that holds the memory
+                    gc.collect()
+                    allocation = self._make_room(size_bytes, evicted)
         finally:
             self._tell_evicted(evicted, "room")
         if allocation is None:
@@ -147,6 +159,8 @@ class RamTier:
         record.leases = 1
         with self._lock:
             replaced = self._records.pop(obj.id.digest, None)
+            if replaced is not None:
+                replaced.drop()
             self._records[obj.id.digest] = record
             now_s = self._clock()
             seconds = now_s - self._reserved_s.pop(allocation, now_s)
@@ -162,6 +176,7 @@ class RamTier:
             if record is None or record.leases:
                 return False
             del self._records[digest]
+            record.drop()
         self._tell_evicted([record], "asked")
         return True
 
@@ -177,6 +192,8 @@ class RamTier:
     def close(self) -> None:
         """Drops every entry and closes the arena.  Leases and tensors stay valid."""
         with self._lock:
+            for record in self._records.values():
+                record.drop()
             self._records.clear()
         self._arena.close()
 
@@ -189,18 +206,22 @@ class RamTier:
     def _unlease(self, record: _Record) -> None:
         with self._lock:
             record.leases -= 1
+            record.forget_if_unused()
 
     # -- room --------------------------------------------------------------------------------------------------------
-    def _make_room(self, obj: RemoteObject, size_bytes: int, evicted: list[_Record]) -> Allocation | None:
-        """Evicts idle entries, least recently used first, until the arena has room.  None when it never has."""
+    def _make_room(self, size_bytes: int, evicted: list[_Record]) -> Allocation | None:
+        """Evicts idle entries, least recently used first, until the arena has room.  None when it never has.
+
+        The arena is asked without the tier's lock: it may give gigabytes of pages back, and hits should not wait.
+        """
         with self._lock:
             if size_bytes > self._arena.budget_bytes - self._leased_bytes():
                 return None  # evicting everything would not do
-            idle = [digest for digest, record in self._records.items() if not record.leases]
+            candidates = list(self._records)
+        allocation = self._try_allocate(size_bytes)
+        while allocation is None and self._evict_next(candidates, evicted):
             allocation = self._try_allocate(size_bytes)
-            while allocation is None and self._evict_next(idle, evicted):
-                allocation = self._try_allocate(size_bytes)
-            return allocation
+        return allocation
 
     def _try_allocate(self, size_bytes: int) -> Allocation | None:
         try:
@@ -208,12 +229,16 @@ class RamTier:
         except NoRoom:
             return None
 
-    def _evict_next(self, idle: list[str], evicted: list[_Record]) -> bool:
-        while idle:
-            digest = idle.pop(0)
-            if self._let_go(self._records[digest]):
-                evicted.append(self._records.pop(digest))
-                return True
+    def _evict_next(self, candidates: list[str], evicted: list[_Record]) -> bool:
+        """Evicts the first candidate that is idle by now; takes what it looked at from the list."""
+        while candidates:
+            digest = candidates.pop(0)
+            with self._lock:
+                record = self._records.get(digest)
+                if record is not None and not record.leases and self._let_go(record):
+                    del self._records[digest]
+                    evicted.append(record)
+                    return True
         return False
 
     @staticmethod
@@ -222,7 +247,8 @@ class RamTier:
         watched = weakref.ref(record.buffer)
         record.buffer = None
         record.buffer = watched()
-        return record.buffer is None
+        record.dropped = record.buffer is None
+        return record.dropped
 
     def _leased_bytes(self) -> int:
         return sum(record.obj.size_bytes for record in self._records.values() if record.leases)

@@ -12,9 +12,10 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 from ..storage.errors import NoRoom
-from ..storage.events import EventBus, Evicted
+from ..storage.events import EventBus, Evicted, TierDegraded
 from ..storage.objects import RemoteObject
 from .disk import Disk
+from .disk_errors import disk_error
 from .entries import Entries, Found
 from .leases import LeaseFiles
 from .partial import PartialFile
@@ -90,7 +91,13 @@ class Space:
         self.look_for_leftovers()
 
     def look_for_leftovers(self) -> None:
-        leftovers = tuple(self._partials.leftovers(self._clock()))
+        """Never raises: it runs after the work was done.  A disk that cannot list them keeps the last figures."""
+        try:
+            leftovers = tuple(self._partials.leftovers(self._clock()))
+        except OSError as error:
+            shown = disk_error(error, "unfinished downloads cannot be counted")
+            self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
+            return
         with self._lock:
             self._leftovers = leftovers
 
@@ -233,9 +240,9 @@ class Space:
             self._table.gone(victim.digest)
         self._bus.emit(Evicted("ssd", record.subject if record else victim.digest, victim.size_bytes, "room"))
         try:
-            self._disk.remove_tree(taken)
+            self._partials.discard(taken)
         except OSError:
-            return False  # stays in trash until the next start
+            return False  # a leftover now
         return True
 
     def _leased_now(self) -> Set[str]:

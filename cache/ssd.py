@@ -131,11 +131,16 @@ class SsdTier:
 
     def sweep(self) -> SweepReport:
         """One round of cleaning; the sweep thread's body."""
-        report = sweep(self._disk, self._partials, self._lease_files, self._clock(), self._closed.is_set)
+        try:
+            report = sweep(self._partials, self._lease_files, self._clock(), self._closed.is_set)
+        except OSError as error:
+            shown = disk_error(error, "what crashes left cannot be cleaned up")
+            self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
+            return SweepReport()
         self.last_sweep = report
         self._space.look_for_leftovers()
-        if report.partials:
-            self._bus.emit(Evicted("ssd", f"{report.partials} unfinished downloads", report.freed_bytes, "stale"))
+        if report.removed:
+            self._bus.emit(Evicted("ssd", f"{report.removed} leftovers", report.freed_bytes, "stale"))
         return report
 
     def snapshot(self) -> SsdSnapshot:

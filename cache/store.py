@@ -24,8 +24,8 @@ from .fetch import Fetch, Goal
 from .fetcher import Fetcher
 from .headers import HeaderReader
 from .opened import OpenFile, OpenTensors, release_all
-from .ram import RamEntry, RamTier, RamSnapshot
-from .ssd import SsdLease, SsdTier, SsdSnapshot
+from .ram import RamEntry, RamSnapshot, RamTier
+from .ssd import SsdLease, SsdSnapshot, SsdTier
 from .tensors import parse_front
 from .watch import Unwatched, Watch
 

@@ -91,6 +91,10 @@ class MemoryZone:
         if self.partial is not None and self.refused is None:
             self.partial.write_behind(self.allocation.view, extent)
 
+    def replaced(self, extent: Extent) -> None:
+        if self.partial is not None and self.allocation is not None:
+            self.partial.replaced(extent, self.allocation.view)
+
     def drop(self, *, keep: bool) -> None:
         """Lets go of memory and partial file; with ``keep`` what reached the SSD can be resumed."""
         if self.partial is not None:
@@ -139,6 +143,10 @@ class FileZone:
     def landed(self, extent: Extent) -> None:
         assert self.partial is not None
         self.partial.landed(extent)
+
+    def replaced(self, extent: Extent) -> None:
+        if self.partial is not None:
+            self.partial.replaced(extent)
 
     def drop(self, *, keep: bool) -> None:
         if self.partial is not None:

@@ -11,7 +11,9 @@ from types import FrameType
 import folder_paths
 
 _COMFY_ROOT = os.path.dirname(os.path.abspath(folder_paths.__file__))
-_CORE_MODULES = frozenset({"nodes", "comfy", "comfy_extras", "comfy_api", "comfy_execution", "latent_preview", "server", "app", "modelstream"})
+_CORE_MODULES = frozenset(
+    ("nodes", "comfy", "comfy_extras", "comfy_api", "comfy_execution", "latent_preview", "server", "app", "modelstream")
+)
 _CORE_FILES = os.path.join(_COMFY_ROOT, "comfy_extras", "")
 """ComfyUI names the modules of its extra nodes by their path"""
 _RESOLVERS = frozenset({"get_full_path", "get_full_path_or_raise"})

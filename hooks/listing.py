@@ -34,7 +34,7 @@ class TaggedNames(list[str]):
             return True
         return isinstance(name, str) and "\\" in name + os.sep and super().__contains__(_own_slashes(name))
 
-    def __add__(self, others: Any) -> TaggedNames:
+    def __add__(self, others: Any) -> TaggedNames:  # type: ignore[override]
         return TaggedNames(super().__add__(others), self.folder)
 
     def __radd__(self, others: list[str]) -> TaggedNames:
@@ -99,6 +99,7 @@ def _own_slashes(name: str) -> str:
 
 
 def _folders_problem() -> str:
-    if not isinstance(getattr(folder_paths, "folder_names_and_paths", None), dict) or not isinstance(getattr(folder_paths, "models_dir", None), str):
+    folders, root = (getattr(folder_paths, name, None) for name in ("folder_names_and_paths", "models_dir"))
+    if not isinstance(folders, dict) or not isinstance(root, str):
         return "folder_paths keeps its folders in another way"
     return shape_problem(getattr(folder_paths, "map_legacy", None), "folder_name")

@@ -7,10 +7,10 @@ rebinds them when the seam is put on, and once more before the first load, when 
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 from ..storage.errors import ModelStreamError
@@ -21,6 +21,9 @@ from .progress import NodeWatch
 from .report import reporting
 from .runtime import Runtime
 from .seam import Seam, Wrapped, shape_problem
+
+_OPTIONS = ("safe_load", "device", "return_metadata")
+"""what load_torch_file takes after the path, in this order"""
 
 
 class LoadingSeam(Seam):
@@ -37,7 +40,7 @@ class LoadingSeam(Seam):
 
     def problem(self) -> str:
         utils = sys.modules.get("comfy.utils")
-        return shape_problem(getattr(utils, "load_torch_file", None), "ckpt", also_optional=("safe_load", "device", "return_metadata"))
+        return shape_problem(getattr(utils, "load_torch_file", None), "ckpt", *_OPTIONS)
 
     def wrap_all(self) -> None:
         self._pairs.append(self.wrap(sys.modules["comfy.utils"], "load_torch_file", self._load_torch_file))
@@ -58,7 +61,7 @@ class LoadingSeam(Seam):
         obj = self._runtime.object_at(path)
         if obj is None:
             return original(ckpt, *args, **kwargs)
-        asked = _Asked.of(original, ckpt, args, kwargs)
+        asked = _Asked.of(args, kwargs)
         with reporting(self._runtime.bus, obj, self._runtime.request_for(path, obj)) as report, NodeWatch(obj.basename) as watch:
             opened, result = self._load(original, obj, asked, watch)
             watch.finished(opened)
@@ -110,26 +113,28 @@ class LoadingSeam(Seam):
         self._swept_all = False
 
 
+@dataclass(frozen=True, slots=True)
 class _Asked:
-    """The arguments of one call, by name."""
+    """What one caller gave beside the path, by name."""
 
-    def __init__(self, bound: inspect.BoundArguments) -> None:
-        self._bound = bound
-        device = bound.arguments.get("device")
-        self.device = "cpu" if device is None else str(device)
-        self.return_metadata = bool(bound.arguments.get("return_metadata"))
+    given: dict[str, Any]
 
     @classmethod
-    def of(cls, original: Wrapped, ckpt: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Asked:
-        bound = inspect.signature(original).bind(ckpt, *args, **kwargs)
-        # a wrapper of somebody else's may take **kwargs: then the names are in there
-        for parameter in bound.signature.parameters.values():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                bound.arguments.update({n: v for n, v in bound.arguments.get(parameter.name, {}).items() if n in ("device", "return_metadata")})
-        return cls(bound)
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Asked:
+        return cls({**dict(zip(_OPTIONS, args, strict=False)), **kwargs})
+
+    @property
+    def device(self) -> str:
+        device = self.given.get("device")
+        return "cpu" if device is None else str(device)
+
+    @property
+    def return_metadata(self) -> bool:
+        return bool(self.given.get("return_metadata"))
 
     def pass_on(self, original: Wrapped, path: str) -> Any:
-        raise NotImplementedError
+        """To ComfyUI's own reader, which must not unpickle more than tensors."""
+        return original(path, **{**self.given, "safe_load": True})
 
 
 def rebind(old: Any, new: Any) -> list[tuple[str, str]]:

@@ -73,8 +73,8 @@ class ResolvingSeam(Seam):
     def _path_for(self, obj: RemoteObject, request: Request, frame: FrameType) -> str | None:
         running, waiting_allowed = executing(), not on_event_loop()
         trusted = streams_itself(caller_module(frame))
-        if not trusted and (running is None or not waiting_allowed) and self._runtime.opened is None:
-            return None
+        if self._runtime.opened is None and not (waiting_allowed and (trusted or running)):
+            return None  # opening the cache takes a while
         cache = self._runtime.cache
         path = cache.path_for(obj)
         self._runtime.asked(path, request.folder, request.name)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from ..storage.catalog import Catalog
 from ..storage.config import Config
-from ..storage.errors import ModelStreamError
-from ..storage.events import EventBus
+from ..storage.errors import ConfigError, ModelStreamError, NoRoom
+from ..storage.events import EventBus, TierDegraded
 from ..storage.layout import FolderView
 from ..storage.objects import RemoteObject
 from ..storage.origin import open_origins
+from .seam import place_of
 
 if TYPE_CHECKING:
     from ..cache.store import Cache
@@ -79,6 +80,7 @@ class Runtime:
         self.catalog.close()
         with self._lock:
             cache, self._cache = self._cache, None
+            self._failure = self._failure or NoRoom("Model Stream is closed")
         if cache is not None:
             cache.close()
 
@@ -93,10 +95,21 @@ class Runtime:
                 if self._cache is None:
                     try:
                         self._engine, self._cache = _open_cache(self)
-                    except ModelStreamError as error:
-                        self._failure = error
-                        raise
+                    except Exception as error:
+                        self._failure = _as_failure(error)
+                        raise self._failure from error
         return self._cache
+
+    def open_ahead(self) -> None:
+        """Opens the cache in a thread of its own; a failure is told as an event, and again to whoever needs the cache."""
+
+        def run() -> None:
+            try:
+                _ = self.cache
+            except ModelStreamError as error:
+                self.bus.emit(TierDegraded("cache", error.code, str(error)))
+
+        threading.Thread(target=run, name="modelstream-open", daemon=True).start()
 
     @property
     def opened(self) -> Cache | None:
@@ -128,6 +141,15 @@ class Runtime:
     def request_for(self, path: str, obj: RemoteObject) -> Request:
         with self._lock:
             return self._requests.get(path) or Request("", obj.basename)
+
+
+def _as_failure(error: Exception) -> ModelStreamError:
+    if isinstance(error, ModelStreamError):
+        return error
+    if isinstance(error, ImportError):
+        step = "install the packages of the extension's requirements.txt into ComfyUI's Python and restart"
+        return ConfigError("a Python package is missing", cause=error.name or "", next_step=step)
+    return ConfigError("the cache cannot be opened", cause=place_of(error), next_step="report this with the log")
 
 
 def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:

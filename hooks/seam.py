@@ -97,9 +97,7 @@ class Seam:
         An error that was raised on purpose is not for here.
         """
         assert not isinstance(error, ModelStreamError)
-        at = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
-        place = f"{at.name}:{at.lineno}" if at else "?"
-        self.trouble = f"{type(error).__name__} in {place}"
+        self.trouble = place_of(error)
         if self.trouble not in self._told:
             self._told.add(self.trouble)
             LOG.error("[modelstream] seam %s: %s; ComfyUI's own way was taken instead", self.name, self.trouble)
@@ -140,7 +138,15 @@ class Seams:
     def _tell(self, state: SeamState) -> None:
         with self._lock:
             self._states[state.name] = state
+        if state.state == "unfit":
+            LOG.warning("[modelstream] this ComfyUI is not as expected, %s stays off: %s", state.name, state.reason)
         self._bus.emit(SeamChanged(state.name, state.state, state.reason))
+
+
+def place_of(error: Exception) -> str:
+    """Type, function and line of an unforeseen error: its text may hold a path or a secret, this does not."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].name}:{frames[-1].lineno}" if frames else type(error).__name__
 
 
 def _put_on(seam: Seam) -> str:
@@ -151,7 +157,7 @@ def _put_on(seam: Seam) -> str:
             seam.wrap_all()
     except Exception as error:
         seam.take_off()
-        return f"{type(error).__name__}: {error}"
+        return place_of(error)
     return reason
 
 

@@ -10,7 +10,7 @@ import email.utils
 import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .checksum import from_header
@@ -18,6 +18,7 @@ from .errors import (
     BadAnswer,
     CredentialsExpired,
     ModelStreamError,
+    ObjectArchived,
     ObjectChanged,
     OriginUnreachable,
     Throttled,
@@ -57,6 +58,9 @@ class Refusal:
 
 
 class Refused(Exception):
+    signature = 0
+    """number of the signature that the request carried"""
+
     def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
         super().__init__(refusal.reason)
@@ -151,7 +155,7 @@ def refusal_of(status: int, headers: Fields, body: bytes, subject: str) -> Refus
     if isinstance(error, Throttled):
         return Refusal("throttled", Then.THROTTLE, error)
     if isinstance(error, ObjectChanged):
-        return Refusal("etag", Then.LOOK, error)
+        return Refusal("precondition", Then.LOOK, error)
     if isinstance(error, CredentialsExpired):
         return Refusal("expired", Then.SIGN, error)
     if isinstance(error, OriginUnreachable):
@@ -161,6 +165,17 @@ def refusal_of(status: int, headers: Fields, body: bytes, subject: str) -> Refus
     if isinstance(error, BadAnswer) and not 300 <= status < 400:
         return Refusal("status", Then.RETRY, error)
     return Refusal("status", Then.FAIL, error)
+
+
+def with_archive_state(refusal: Refusal, head: ObjectHead) -> Refusal:
+    """The refused GET of an archived object says neither its class nor whether a restore is under way; HEAD does."""
+    error = refusal.error
+    if not isinstance(error, ObjectArchived):
+        return refusal
+    state = {"x-amz-storage-class": head.storage_class, "x-amz-restore": head.restore or ""}
+    told = error_from_answer(403, "InvalidObjectState", "", state, error.subject)
+    archived = ObjectArchived(told.problem, subject=error.subject, cause=error.cause, next_step=told.next_step)
+    return replace(refusal, error=archived)
 
 
 def short_body(subject: str, got: int, asked: int) -> Refusal:

@@ -131,6 +131,16 @@ class Catalog:
                 return found
         return None
 
+    def entries(self, view: FolderView) -> Iterator[tuple[str, RemoteObject]]:
+        """(name, object) of everything in the folder, unsorted; for lists with sizes.  Not remembered: nobody asked for one."""
+        contents, seen = self._contents, set[str]()
+        for origin, source in self._sources(view):
+            listing = contents.listings.get(origin)
+            for name in listing.names(view, source) if listing else ():
+                if name not in seen and (obj := listing.find(view, source, name) if listing else None) is not None:
+                    seen.add(name)
+                    yield name, obj
+
     def expect(self, views: Iterable[FolderView]) -> None:
         """Views that will be asked for: their names are built with each listing, off the caller's thread.  Before ``start``."""
         for view in views:
@@ -296,9 +306,11 @@ class Catalog:
         while True:
             now = self._contents
             before = now.listings.get(listing.origin)
-            if before is not None and before.same_rows(listing):
+            same = before is not None and before.same_rows(listing)
+            if before is not None and same and before.listed_s:
                 return
-            following = _Contents(now.generation + 1, {**now.listings, listing.origin: listing})
+            # The same rows, complete only now: the next contents, but no new generation.
+            following = _Contents(now.generation + (not same), {**now.listings, listing.origin: listing})
             for view in tuple(now.names):
                 names = self._names_in(following, view)
                 following.names[view] = now.names[view] if names == now.names[view] else names

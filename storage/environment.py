@@ -12,6 +12,8 @@ from pathlib import Path
 
 CONFIG_PATH = "MODELSTREAM_CONFIG"
 """path of the configuration file, instead of the one in ComfyUI's user directory"""
+ADMIN_TOKEN = "MODELSTREAM_ADMIN_TOKEN"
+"""what a caller has to know to change something when ComfyUI listens on more than loopback; at least 32 characters"""
 
 _REGION = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
@@ -20,6 +22,11 @@ def config_path(default: Path, environ: Mapping[str, str] | None = None) -> Path
     """The configuration file to read: the override, else ``default``."""
     override = _read(CONFIG_PATH, environ)
     return Path(override).expanduser() if override else default
+
+
+def admin_token(environ: Mapping[str, str] | None = None) -> str:
+    """The owner's token for changing things over the network; empty where there is none."""
+    return _read(ADMIN_TOKEN, environ)
 
 
 def aws_region(environ: Mapping[str, str] | None = None) -> str:

@@ -47,6 +47,11 @@ class Signer:
         self._refreshed_s = float("-inf")
         self._tried_headers = False
 
+    @property
+    def number(self) -> int:
+        """of the present signature"""
+        return self._number
+
     def head(self) -> SignedRequest:
         return _with(self.origin.sign("HEAD", self.key), {})
 

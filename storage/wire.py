@@ -73,6 +73,10 @@ class Connection:
         """The next exchange runs on a connection that has served one before."""
         return self._http is not None and self._exchanges > 0
 
+    @property
+    def usable(self) -> bool:
+        return not self._shut
+
     def open(self) -> None:
         """Connects; does nothing when connected."""
         if self._http is None:

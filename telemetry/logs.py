@@ -27,6 +27,7 @@ LEVELS: Mapping[type[Event], int] = {
     events.PartRetried: logging.DEBUG,
     events.PartHedged: logging.DEBUG,
     events.ConnectionsChanged: logging.DEBUG,
+    events.SeamChanged: logging.DEBUG,  # a seam that does not fit is told by hooks/seam.py itself
     events.TierHit: logging.DEBUG,
     events.TierMiss: logging.DEBUG,
     events.Stored: logging.DEBUG,

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
 import pytest
-from rig.seaweed import Seaweed
 
 from modelstream.storage import signing
 from modelstream.storage.config import Config, load_config
@@ -28,6 +27,7 @@ from modelstream.storage.errors import (
 )
 from modelstream.storage.objects import SignedRequest
 from modelstream.storage.origin import USER_AGENT, Origin, error_from_answer, error_from_exception, open_origins
+from rig.seaweed import Seaweed
 
 WEIRD_KEYS = (
     "plain.safetensors",
@@ -270,7 +270,7 @@ def guarded():
 def test_without_list_permission_objects_can_be_read_but_not_listed(guarded):
     server, keys = guarded
     origin = origin_of(server, "models", access=keys["accessKey"], secret=keys["secretKey"])
-    with pytest.raises(AccessDenied, match="near: access is denied.*403 AccessDenied.*s3:ListBucket"):
+    with pytest.raises(AccessDenied, match=r"near: access is denied.*403 AccessDenied.*s3:ListBucket"):
         listed(origin)
     assert send(origin.sign("GET", "a b.bin"))[:2] == (200, b"body")
 
@@ -295,7 +295,7 @@ def test_virtual_host_style_works_for_reading_and_listing(guarded, monkeypatch):
 
 def test_a_wrong_secret_is_denied_with_the_key_as_the_thing_to_check(seaweed):
     origin = origin_of(seaweed, "models", secret="wrong-secret-canary")
-    with pytest.raises(AccessDenied, match="does not accept the key.*SignatureDoesNotMatch.*secret_access_key") as caught:
+    with pytest.raises(AccessDenied, match=r"does not accept the key.*SignatureDoesNotMatch.*secret_access_key") as caught:
         listed(origin)
     assert "canary" not in str(caught.value) and caught.value.__cause__ is None
     assert send(origin.sign("GET", "k"))[0] == 403
@@ -312,7 +312,7 @@ def test_a_refused_connection_names_the_origin_and_no_address():
         port = unused.getsockname()[1]
         keys = 'access_key_id = "a"\nsecret_access_key = "b"\nmax_attempts = 1'
         config = Config.from_text(f'[profiles.m]\nendpoint = "http://127.0.0.1:{port}"\n{keys}\n[[origins]]\nbucket = "models"')
-        with pytest.raises(OriginUnreachable, match="models: the server cannot be reached. connection refused") as caught:
+        with pytest.raises(OriginUnreachable, match=r"models: the server cannot be reached. connection refused") as caught:
             listed(Origin(config.origins[0]))
     assert str(port) not in str(caught.value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from awscrt.checksums import crc64nvme
+
 from modelstream.cache import space as space_module
 from modelstream.storage.errors import ConfigError, CorruptObject, DiskFailed, NoRoom, TransferCancelled
 from modelstream.storage.events import CorruptionFound, Evicted, Stored, TierDegraded
@@ -236,7 +237,7 @@ def test_a_leased_entry_is_not_evicted_by_this_or_by_another_process(tmp_path: P
         store(first, a)
         lease = first.lease(a)
         again = first.lease(a)
-        with pytest.raises(NoRoom, match="0.00 GB"):
+        with pytest.raises(NoRoom, match="in use"):
             second.begin(b, head_of(b))
         again.release()
         again.release()
@@ -347,7 +348,7 @@ def test_reading_stops_when_it_is_asked_to_and_shows_how_far_it_is(tmp_path: Pat
         assert ssd.lookup(obj) is not None
 
 
-def test_ten_thousand_entries_are_counted_without_reading_a_record(tmp_path: Path) -> None:
+def test_entries_are_counted_without_reading_a_record(tmp_path: Path) -> None:
     with tier(tmp_path / "ssd") as ssd:
         store(ssd, remote("real.safetensors"))
         for i in range(300):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from awscrt.checksums import crc64nvme
+
 from modelstream.cache.disk import Disk
 from modelstream.cache.owners import Owners
 from modelstream.cache.partial import PartialFile
@@ -136,7 +137,21 @@ def shown(root: Path) -> list[Path]:
 class FailingDisk(Disk):
     """Lets the n-th call that changes something fail with the given error; counts them all."""
 
-    CALLS = ("create", "open", "write", "pwrite", "truncate", "allocate", "fsync", "fsync_directory", "mkdir", "rename", "touch", "unlink", "rmdir")
+    CALLS = (
+        "create",
+        "open",
+        "write",
+        "pwrite",
+        "truncate",
+        "allocate",
+        "fsync",
+        "fsync_directory",
+        "mkdir",
+        "rename",
+        "touch",
+        "unlink",
+        "rmdir",
+    )
 
     def __init__(self, nth: int, number: int) -> None:
         self.calls = 0

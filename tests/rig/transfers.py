@@ -154,6 +154,16 @@ class TransferRig:
         explains_itself(error, obj.id.key, self.secrets)
         return error
 
+    def listing_fails(self, kind: type[ModelStreamError] | tuple[type[ModelStreamError], ...]) -> ModelStreamError:
+        """Lists, expects this error, and checks that it explains itself.  Its traceback, which holds sockets, is let go."""
+        with pytest.raises(ModelStreamError) as caught:
+            list(self.origin.list_pages())
+        error = caught.value.with_traceback(None)
+        assert isinstance(error, kind), f"expected {kind}, got {type(error).__name__}: {error}"
+        explains_itself(error, self.origin.name, self.secrets)
+        error.__context__ = None
+        return error
+
     def fetched_bytes(self, obj: RemoteObject) -> int:
         """Body bytes that the proxy sent for the object."""
         return self.proxy.sent_bytes(obj.id.key)

@@ -1,0 +1,48 @@
+"""``python -m bench NAME [--quick] [--json FILE] …``; exit code 0 when every figure that was asked for holds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .processes import ROOT
+from .report import Report
+
+NAMES = ("cold", "import", "listing")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--quick", action="store_true", help="one repetition, smaller objects, fewer peers: a smoke test")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="rows, machine and checks; written after every run")
+    parser.add_argument("--resume", action="store_true", help="go on where the run that wrote FILE stopped")
+    parser.add_argument("--repetitions", type=int, metavar="N")
+    parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
+    parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
+    arguments = parser.parse_args()
+    return run(arguments)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.name == "cold":
+        from . import cold as bench
+    elif arguments.name == "import":
+        from . import start as bench  # type: ignore[no-redef]
+    else:
+        from . import listing as bench  # type: ignore[no-redef]
+    report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
+    if arguments.resume:
+        report.resume()
+    more = {}
+    if arguments.name == "cold":
+        unknown = set(arguments.only) - set(bench.SITUATIONS)
+        if unknown:
+            sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
+        more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
+    return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""The whole thing in one command: a bucket, the real ComfyUI with no models of its own, and an image.
+
+    python dev.py demo [--size tiny|sd15] [--check] [--no-browser]
+
+Keeps running until Ctrl-C; with ``--check`` it exits, and its last line is JSON:
+{"ok": true, "image": PATH, "bytes_streamed": N, "seconds_stream": S, "source": {OBJECT: {...}}}
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import webbrowser
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .checkpoints import ROOT, ModelSet, models
+from .comfy import ComfyServer, Refused, Run
+from .processes import ServerFailed
+from .seaweed import Seaweed
+from .workflows import text_to_image
+
+FLATTEST_IMAGE = 1.0
+"""standard deviation of the pixels below which an image shows nothing"""
+TIMEOUT_S = 600.0
+
+
+class DemoFailed(Exception):
+    """What was promised did not happen; shown as one line."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A checkpoint (and the LoRA and VAE that go with it) and an image it can make in reasonable time on a CPU."""
+
+    name: str
+    latent: str
+    side_px: int
+    steps: int
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.safetensors"
+
+
+SIZES = {"tiny": Size("tiny", "sd3", 256, 2), "sd15": Size("sd15", "sd", 128, 2)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python dev.py demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="sd15", help="which checkpoint: 6 MB, or 2.13 GB (default)")
+    parser.add_argument("--check", action="store_true", help="exit when the image is there; the last line is JSON")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+    asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with contextlib.ExitStack() as parts:
+            report = run(parts, SIZES[asked.size], report_to_people=say)
+            if not asked.check:
+                stay(report.server, open_browser=not asked.no_browser)
+                return 0
+    except KeyboardInterrupt:
+        say("\nstopped")
+        return 130
+    except (DemoFailed, ServerFailed, Refused) as failure:
+        say(f"\nThe demo failed: {failure}")
+        if asked.check:
+            say(json.dumps({"ok": False, "error": str(failure).splitlines()[0]}))
+        return 1
+    say(json.dumps(report.as_json()))
+    return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    server: ComfyServer
+    image: Path
+    loads: tuple[dict[str, Any], ...]
+    """as GET /modelstream/status tells them, oldest first"""
+
+    @property
+    def bytes_streamed(self) -> int:
+        return sum(load["wire_bytes"] for load in self.loads)
+
+    @property
+    def seconds_stream(self) -> float:
+        return sum(load["seconds"] for load in self.loads if load["source"] == "bucket")
+
+    def as_json(self) -> dict[str, Any]:
+        kept = ("source", "size_bytes", "wire_bytes", "seconds")
+        source = {f"{load['folder']}/{load['name']}": {name: load[name] for name in kept} for load in self.loads}
+        figures = {"bytes_streamed": self.bytes_streamed, "seconds_stream": round(self.seconds_stream, 3)}
+        return {"ok": True, "image": str(self.image), **figures, "source": source}
+
+
+def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any) -> Report:
+    """Everything up to the report.  ``parts`` ends what was started, whatever happens."""
+    tell = report_to_people
+    sets = [models(name) for name in telling(tell, "making", ("tiny",) if size.name == "tiny" else ("tiny", "sd15"))]
+    tell("starting SeaweedFS, an S3 server, on this machine with keys made for this run")
+    bucket = parts.enter_context(Seaweed(memory_limit_mib=None))
+    s3 = bucket.client()
+    for made in sets:
+        made.upload(s3, bucket.bucket, said=tell)
+    base = Path(tempfile.mkdtemp(prefix="modelstream-demo-"))
+    parts.callback(shutil.rmtree, base, ignore_errors=True)
+    more = f'[ssd]\ndirectory = "{(base / "ssd").as_posix()}"\nfree_floor_gb = 1\n'
+    tell("starting ComfyUI with Model Stream and no models of its own")
+    server = parts.enter_context(ComfyServer(config=bucket.config_toml(more=more), base=base))
+    check_dropdown(server, size)
+    tell(f"{size.file} is in CheckpointLoaderSimple's list, and in no folder of this ComfyUI")
+    tell("queueing a workflow: checkpoint and LoRA from the bucket")
+    run = make_image(server, size, tell)
+    report = checked_report(server, run, size, sets[-1])
+    for line in report_lines(report):
+        tell(line)
+    return report
+
+
+def telling(tell: Any, verb: str, names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        tell(f"{verb} the {name} models (random weights, from ComfyUI's own classes; kept for the next time)")
+        yield name
+
+
+def check_dropdown(server: ComfyServer, size: Size) -> None:
+    """The catalog is listed in the background: it may take a moment, never more than this."""
+    deadline, pause = time.monotonic() + 30, threading.Event()
+    while size.file not in (offered := server.choices("CheckpointLoaderSimple", "ckpt_name")):
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"{size.file} is not in CheckpointLoaderSimple's list: {offered}. {problem_of(server)}")
+        pause.wait(0.2)
+    local = [p for p in (server.base / "models").rglob("*") if p.suffix == ".safetensors"]
+    if local:
+        raise DemoFailed(f"ComfyUI has local models, so this would prove nothing: {[p.name for p in local]}")
+
+
+def problem_of(server: ComfyServer) -> str:
+    try:
+        status = server.get("/modelstream/status")
+    except Refused:
+        return "Model Stream does not answer: is it installed?"
+    return f"Model Stream says: {status.get('problem') or status.get('origins')}"
+
+
+def make_image(server: ComfyServer, size: Size, tell: Any) -> Run:
+    graph = text_to_image(size.file, lora=size.file, latent=size.latent, size=size.side_px, steps=size.steps)
+    told = 0
+
+    def watch() -> None:
+        nonlocal told
+        texts = server.listener.texts() if server.listener else []
+        if texts[told:]:
+            tell(f"  node: {texts[-1]}")
+            told = len(texts)
+
+    done = server.wait(server.submit(graph), TIMEOUT_S, watch)
+    if done.state != "success":
+        raise DemoFailed(f"the workflow ended as {done.state}: {done.error.get('exception_message', '')}")
+    if not (server.listener and server.listener.texts()):
+        raise DemoFailed("the loader node showed no progress")
+    return done
+
+
+def checked_report(server: ComfyServer, done: Run, size: Size, uploaded: ModelSet) -> Report:
+    loads = tuple(load for load in server.get("/modelstream/status")["loads"] if load["prompt"] in ("", done.prompt_id))
+    image = kept_copy(done.images[0], size)
+    spread = spread_of(image)
+    if spread <= FLATTEST_IMAGE:
+        raise DemoFailed(f"the image is one flat colour (standard deviation {spread:.2f})")
+    report = Report(server, image, loads)
+    for folder in ("checkpoints", "loras"):
+        key = f"{folder}/{size.file}"
+        load = next((load for load in loads if (load["folder"], load["name"]) == (folder, size.file)), None)
+        if load is None:
+            raise DemoFailed(f"{key} was never loaded through Model Stream: {[load['name'] for load in loads]}")
+        if load["source"] != "bucket" or load["wire_bytes"] < uploaded.size_bytes(key):
+            raise DemoFailed(f"{key} did not stream: {load}")
+    return report
+
+
+def kept_copy(image: Path, size: Size) -> Path:
+    kept = ROOT / ".venv" / "demo" / f"{size.name}.png"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(image, kept)
+    return kept
+
+
+def spread_of(image: Path) -> float:
+    from PIL import Image, ImageStat
+
+    with Image.open(image) as opened:
+        return max(ImageStat.Stat(opened.convert("RGB")).stddev)
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    yield ""
+    yield f"{'what':<34}{'came from':<11}{'size':>12}{'over the wire':>15}{'seconds':>9}{'rate':>12}"
+    for load in report.loads:
+        rate = load["size_bytes"] / load["seconds"] / 1e6 if load["seconds"] else 0.0
+        sizes = f"{in_units(load['size_bytes']):>12}{in_units(load['wire_bytes']):>15}"
+        yield f"{load['folder'] + '/' + load['name']:<34}{load['source']:<11}{sizes}{load['seconds']:>9.2f}{rate:>7,.0f} MB/s"
+    yield ""
+    yield f"the image: {report.image}"
+
+
+def in_units(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:,.1f} kB"
+
+
+def stay(server: ComfyServer, *, open_browser: bool) -> None:
+    say(f"\nComfyUI is at {server.url} with the bucket's models in its lists. Ctrl-C ends everything and removes it.")
+    if open_browser:
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(server.url)
+    pause = threading.Event()
+    while not pause.wait(0.5):
+        if not server.running:
+            raise ServerFailed("ComfyUI ended by itself\n" + "\n".join(server.log().splitlines()[-30:]))
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
