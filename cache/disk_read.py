@@ -115,7 +115,7 @@ class _Reader:
             self._read(target, chunk.offset)
             return None if crc64nvme(target) == chunk.crc64 else ChecksumError()
         except Exception as error:  # whatever it is, the reader's caller has to hear of it
-            return error
+            return error.with_traceback(None)  # its frames hold the caller's memory
 
     def _read(self, target: memoryview, offset: int) -> None:
         done = self._read_direct(target, offset) if self._direct else 0

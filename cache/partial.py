@@ -204,7 +204,7 @@ class PartialFile:
         with self._lock:
             if self._failure is not None:
                 return
-            self._failure = error
+            self._failure = error.with_traceback(None)  # its frames hold the arena's memory
         self._tools.writer.forget(self)
         shown = self._shown(error)
         self._tools.bus.emit(TierDegraded("ssd", shown.code, str(shown)))
