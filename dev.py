@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -174,13 +175,21 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "test": test, "
 
 
 def run_module(module: str, *arguments: str, env: dict[str, str] | None = None) -> int:
-    """Runs in the foreground; on Ctrl-C the child gets it too, and has the time it needs to end."""
-    child = subprocess.Popen([str(PYTHON), "-m", module, *arguments], cwd=ROOT, env={**os.environ, **(env or {})})
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
+    """Runs in the foreground.  Ctrl-C and SIGTERM are handed on, once each, so that the child can end what it started."""
+    child: subprocess.Popen[bytes] | None = None
+
+    def hand_on(number: int, _frame: object) -> None:
+        if child is not None:
+            child.send_signal(number)
+
+    if os.name == "posix":
+        # Before the child starts: it must not inherit a SIGINT that a shell has switched off.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, hand_on)
+    command = [str(PYTHON), "-m", module, *arguments]
+    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(env or {})}, start_new_session=os.name == "posix")
+    code = child.wait()
+    return code if code >= 0 else 128 - code
 
 
 def link_for_mypy() -> None:

@@ -16,6 +16,7 @@ from .jobs import Job, Target
 from .link import NoLink, throttled
 from .objects import Bucket, synthetic
 from .processes import CLIENT_CORE, SERVER_CORE, cpu_seconds_of, pinned, run_module, set_cores
+from .product import SNAPSHOT
 from .report import Check, Column, Report, Row, at_least, at_most, median
 
 COLUMNS = (
@@ -165,7 +166,7 @@ class Bench:
         answer = run_module("bench.child", {**job.plain(), "prepare": True}, environ=common(job))
         if answer.get("error"):
             self.report.note(f"the catalog could not be prepared: {answer['error']}")
-        return str(state) if (state / "catalog.json").exists() else ""
+        return str(state) if (state / SNAPSHOT).exists() else ""
 
     def convert(self, bucket: Bucket, targets: tuple[Target, ...], files: list[Path], one: Contender) -> tuple[Target, ...]:
         """The same tensors in tensorizer's own format.  Off every clock."""

@@ -77,7 +77,7 @@ def peers(name: str, quick: bool) -> list[Contender]:
         Contender("boto3", "default", always=True),
         _boto3(16, 8),
         _boto3(16, 8, memory=True),
-        Contender("boto3", "CRT, tmpfs", {"crt": True, "memory": True}),
+        Contender("boto3", "CRT, tmpfs", {"crt": True, "memory": True}, missing="boto3's CRT client speaks TLS only, this server is plain"),
         Contender("obstore", "default", always=True),
         Contender("obstore", "8 x 16 MiB", {"threads": 8, "mib": 16}),
         Contender("obstore", "2 x 16 MiB", {"threads": 2, "mib": 16}),
@@ -118,4 +118,4 @@ def _installed(one: Contender) -> Contender:
         _INSTALLED[one.client] = install(one.client)
     found = _INSTALLED[one.client]
     options = {**one.options, "program": found.program} if found.program else one.options
-    return replace(one, python=found.python, options=options, missing=found.missing)
+    return replace(one, python=found.python, options=options, missing=one.missing or found.missing)

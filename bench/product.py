@@ -13,7 +13,7 @@ from typing import Any
 from .jobs import Client, Job, Loaded, Target
 
 GIB = 1 << 30
-SNAPSHOT = "catalog.json"
+SNAPSHOT = "catalog.bin"
 SETTLE_S = 120.0
 
 CONFIG = """
@@ -45,8 +45,7 @@ class Product(Client):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._catalog: Any = None
-        self._cache: Any = None
+        self._runtime: Any = None
         self._view: Any = None
         self._path = Path(job.directory) / "config.toml"
         self._write_config()
@@ -60,7 +59,7 @@ class Product(Client):
         """
         if not self.job.warm_targets:
             self._open()
-            self._catalog.refresh(wait=True)
+            self._runtime.catalog.refresh(wait=True)
             return
         self._read(self.job.warm_targets)
         self._settle()
@@ -72,12 +71,11 @@ class Product(Client):
         return Loaded([tensors for _, tensors in opened], wire_bytes=wire_bytes, settle=self._settle, details={"sources": sources})
 
     def close(self) -> None:
-        if self._cache is not None:
-            self._cache.close()
-            self._catalog.close()
+        if self._runtime is not None:
+            self._runtime.close()
 
     def _read(self, targets: tuple[Target, ...]) -> list[tuple[Any, dict[str, Any]]]:
-        if self._cache is None:
+        if self._runtime is None:
             self._open()
         if len(targets) == 1:
             return [self._one(targets[0])]
@@ -94,17 +92,17 @@ class Product(Client):
         return [results[index] for index in range(len(targets))]
 
     def _one(self, target: Target) -> tuple[Any, dict[str, Any]]:
-        obj = self._catalog.find(self._view, target.key.partition("/")[2])
+        obj = self._runtime.catalog.find(self._view, target.key.partition("/")[2])
         if obj is None:
             raise LookupError(f"{target.key} is not in the catalog's snapshot")
-        with self._cache.open_tensors(obj) as opened:
+        with self._runtime.cache.open_tensors(obj) as opened:
             return opened, opened.state_dict()
 
     def _settle(self) -> None:
         """Waits until nothing is on its way any more, the SSD included."""
         pause = threading.Event()
         for _ in range(int(SETTLE_S / 0.02)):
-            if not self._cache.snapshot().loading:
+            if not self._runtime.cache.snapshot().loading:
                 return
             pause.wait(0.02)
         raise TimeoutError("the SSD tier is still writing")
@@ -126,36 +124,17 @@ class Product(Client):
         self._path.write_text(text)
 
     def _open(self) -> None:
-        """What the hooks do at start."""
-        from modelstream.cache.arena import Arena
-        from modelstream.cache.fetcher import Fetcher
-        from modelstream.cache.headers import HeaderReader
-        from modelstream.cache.ram import RamTier
-        from modelstream.cache.ssd import SsdTier
-        from modelstream.cache.store import Cache
-        from modelstream.storage.catalog import Catalog
+        """What ``hooks.boot`` does at start, without ComfyUI."""
+        from modelstream.hooks.runtime import Places, Runtime
         from modelstream.storage.config import load_config
-        from modelstream.storage.engine import TransferEngine
         from modelstream.storage.events import EventBus
         from modelstream.storage.layout import FolderView
-        from modelstream.storage.origin import open_origins
 
-        config = load_config(self._path)
-        bus = EventBus()
-        origins = {origin.name: origin for origin in open_origins(config)}
-        snapshot = self._path.with_name(SNAPSHOT)
-        self._catalog = Catalog(tuple(origins.values()), config.catalog, bus, snapshot=snapshot, fingerprint=config.listing_fingerprint())
-        self._catalog.start()
-        engine = TransferEngine(config.transfer, bus)
-        assert config.ram.budget_bytes is not None
-        assert config.ssd.directory is not None
-        ram = RamTier(Arena(config.ram.budget_bytes, bus), bus)
-        ssd = SsdTier(config.ssd.directory, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus)
-        ssd.start()
-        headers = HeaderReader(origins, ram, ssd)
-        fetcher = Fetcher(origins, self._catalog, engine, ram, ssd, bus)
-        self._cache = Cache(fetcher, headers, self._catalog, engine, ram, ssd, bus)
         self._view = FolderView("checkpoints", ("checkpoints",), frozenset({".safetensors"}))
+        directory = self._path.parent
+        self._runtime = Runtime(load_config(self._path), Places(state=directory, ssd=directory / "ssd"), EventBus())
+        self._runtime.start((self._view,))
+        self._runtime.open_ahead()
 
 
 CLIENTS: dict[str, type[Client]] = {"Model Stream": Product}

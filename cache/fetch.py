@@ -9,8 +9,10 @@ from __future__ import annotations
 import enum
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
+from ..storage.errors import ModelStreamError
 from ..storage.objects import RemoteObject
 from ..storage.transfer import Transfer
 from .ram import RamEntry
@@ -89,7 +91,7 @@ class Fetch:
                 watch.progress(self.progress())
         error = self._error
         if error is not None and goal not in self._reached:
-            raise error
+            raise _without_frames(error)
         watch.progress(LoadProgress(self.landed_obj.size_bytes, self.landed_obj.size_bytes, 0.0, 0.0, self.source))
 
     def wait_ended(self, watch: Watch) -> None:
@@ -134,7 +136,7 @@ class Fetch:
 
     def ended(self, error: BaseException | None = None) -> None:
         with self._condition:
-            self._error = error
+            self._error = None if error is None else _without_frames(error)
             self._ended = True
             self._condition.notify_all()
             entry = self._take_entry()
@@ -147,3 +149,14 @@ class Fetch:
             entry, self.entry = self.entry, None
             return entry
         return None
+
+
+def _without_frames(error: BaseException) -> BaseException:
+    """The error as several waiters may raise it: the frames it came through hold the memory of a load that is over."""
+    if isinstance(error, ModelStreamError):
+        return error.about(error.subject)
+    link: BaseException | None = error
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    return error

@@ -115,7 +115,8 @@ class RamTier:
         self._arena = arena
         self._bus = bus
         self._clock = clock
-        self._lock = threading.Lock()
+        # reentrant: the garbage collector may end a forgotten `with entry:` in the very thread that holds the lock
+        self._lock = threading.RLock()
         self._records: OrderedDict[str, _Record] = OrderedDict()  # least recently used first
         self._reserved_s: weakref.WeakKeyDictionary[Allocation, float] = weakref.WeakKeyDictionary()
 

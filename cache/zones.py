@@ -111,7 +111,7 @@ class MemoryZone:
         try:
             self.front.landed(extent)
         except InvalidSafetensors as error:
-            self.refused = error
+            self.refused = error.with_traceback(None)  # its frames hold the buffer
             self.on_refused()
 
     def _degraded(self, error: Exception) -> None:

@@ -160,7 +160,8 @@ class Origin:
             raise self.translate(error) from None
         if "Name" not in answer and "KeyCount" not in answer and "Contents" not in answer:
             step = "check that the endpoint is an S3 server and no proxy or portal answers in its place"
-            raise BadAnswer("the answer is not an S3 listing", subject=self.name, next_step=step)
+            cause = "the answer has none of a listing's fields"
+            raise BadAnswer("the answer is not an S3 listing", subject=self.name, cause=cause, next_step=step)
         return answer
 
     def _objects(self, answer: Mapping[str, Any]) -> Iterator[RemoteObject]:

@@ -148,6 +148,11 @@ class Reading:
             self.times.add(part.span.length - attempt.began_bytes, now_s - attempt.began_s)
         return extent
 
+    def let_go(self) -> None:
+        """The transfer is over: only the count of what landed stays, no view of the zone's memory."""
+        self.landed_bytes = self.in_place_bytes()
+        self._waiting, self.running = [], []
+
     def stop_all(self, why: str) -> None:
         for part in self.running:
             for attempt in (part.main, part.hedge):

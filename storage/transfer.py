@@ -421,6 +421,8 @@ class Transfer:
         self.busy = False
         self.phase = Phase.DONE
         self.view = None
+        if self.reading is not None:
+            self.reading.let_go()
         self.zone = None  # type: ignore[assignment]
         self._done.set()
         callbacks, self._callbacks = self._callbacks, []

@@ -232,9 +232,9 @@ def test_a_stopped_load_ends_its_threads_gives_its_memory_back_and_can_go_on_lat
 
 def test_another_object_loads_while_one_hangs(rig):
     """I5: one server answer that never comes holds up nobody else."""
-    slow, quick = rig.put(KEY, OLD), rig.put(KEY + ".other.safetensors", NEW)
+    slow, quick = rig.put(KEY, OLD), rig.put("checkpoints/quick.safetensors", NEW)
     gate = faults.Gate()
-    rig.proxy.on(gate, path="/" + KEY, covers=3 * MIB, times=None)
+    rig.proxy.on(gate, path=KEY, covers=3 * MIB, times=None)
     hanging = Asked(lambda button: rig.parts.cache.open_tensors(slow, button))
     assert gate.reached.wait(LIMIT_S)
     rig.load(quick, NEW)

@@ -25,11 +25,17 @@ def _on(comfy: Any) -> None:
     assert [s.state for s in comfy.seams.states()] == ["on", "on"]
 
 
+ASKING = """
+import folder_paths
+def ask(*args): return folder_paths.get_full_path_or_raise(*args)
+def maybe(*args): return folder_paths.get_full_path(*args)
+"""
+
+
 def module_that_asks(name: str) -> Any:
     """A function of a module of that name, which asks for a path as loaders do."""
     module = types.ModuleType(name)
-    code = "import folder_paths\ndef ask(*args): return folder_paths.get_full_path_or_raise(*args)\ndef maybe(*args): return folder_paths.get_full_path(*args)"
-    exec(code, module.__dict__)
+    exec(ASKING, module.__dict__)
     return module
 
 
@@ -55,9 +61,9 @@ def test_the_list_knows_its_folder_and_keeps_it_when_a_node_adds_to_it(comfy: An
     comfy.holds("vae/a.safetensors")
     names = folder_paths.get_filename_list("vae")
     assert names.folder == "vae"
-    assert (["none"] + names).folder == "vae"
-    assert (names + ["none"]).folder == "vae"
-    assert ["none"] + names == ["none", "a.safetensors"]
+    none = ["none"]
+    assert (none + names).folder == (names + none).folder == "vae"
+    assert none + names == ["none", "a.safetensors"]
 
 
 def test_a_caller_may_change_the_list_it_got(comfy: Any) -> None:

@@ -152,18 +152,31 @@ def problem_of(server: ComfyServer) -> str:
     return f"Model Stream says: {status.get('problem') or status.get('origins')}"
 
 
+class Throttled:
+    """Shows what nodes said: every result ("from the bucket"), and of the progress in between one line in two seconds."""
+
+    def __init__(self, tell: Any) -> None:
+        self._tell, self._seen, self._next_s = tell, 0, 0.0
+
+    def tell(self, texts: list[str], *, finished: bool) -> None:
+        for text in texts[self._seen :]:
+            now = time.monotonic()
+            if " from the " in text or now >= self._next_s or (finished and text is texts[-1]):
+                self._tell(f"  node: {text}")
+                self._next_s = now + 2
+        self._seen = len(texts)
+
+
 def make_image(server: ComfyServer, size: Size, tell: Any) -> Run:
     graph = text_to_image(size.file, lora=size.file, latent=size.latent, size=size.side_px, steps=size.steps)
-    told = 0
+    shown = Throttled(tell)
 
     def watch() -> None:
-        nonlocal told
         texts = server.listener.texts() if server.listener else []
-        if texts[told:]:
-            tell(f"  node: {texts[-1]}")
-            told = len(texts)
+        shown.tell(texts, finished=False)
 
     done = server.wait(server.submit(graph), TIMEOUT_S, watch)
+    shown.tell(server.listener.texts() if server.listener else [], finished=True)
     if done.state != "success":
         raise DemoFailed(f"the workflow ended as {done.state}: {done.error.get('exception_message', '')}")
     if not (server.listener and server.listener.texts()):

@@ -147,6 +147,7 @@ class CacheRig:
     # -- the end -------------------------------------------------------------------------------------------------------
     def check_and_close(self) -> None:
         """I2, I4 and I6, then the end."""
+        assert eventually(lambda: not self.parts.cache.snapshot().loading), "a load does not end"
         nothing_partial_is_shown(self.folder, *self._versions)
         assert eventually(lambda: not self.parts.engine.active()), "a transfer is still counted as active"
 
