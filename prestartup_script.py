@@ -15,6 +15,6 @@ if "modelstream" not in sys.modules:
     package.__path__ = [str(Path(__file__).resolve().parent)]
     sys.modules["modelstream"] = package
 
-from modelstream.hooks.boot import prestart  # noqa: E402  (only now importable)
+from modelstream.hooks.boot import prestart
 
 prestart()

@@ -163,8 +163,9 @@ class Arena:
         mapped = SHARED_SEGMENT_BYTES if shared else pages.round_up(size_bytes, pages.HUGE)
         try:
             segment = Segment(mapped)
-        except OSError as error:
-            raise self._no_room(size_bytes, f"the system refused the memory: {error.strerror}") from error
+        except (OSError, MemoryError) as error:
+            reason = getattr(error, "strerror", None) or "out of memory"
+            raise self._no_room(size_bytes, f"the system refused the memory: {reason}") from error
         self._segments.append(segment)
         return segment
 

@@ -29,6 +29,10 @@ class ChunkTally:
         start = index * self.chunk_bytes
         return start, start + chunk_length(index, self.size_bytes, self.chunk_bytes)
 
+    @property
+    def complete(self) -> bool:
+        return len(self._done) == self.count
+
     def mark(self, index: int) -> None:
         """The chunk is complete already; it is not reported any more."""
         self._done.add(index)

@@ -12,12 +12,17 @@ _FULL = {
     errno.EFBIG: ("the file system or a limit of this process does not allow files as large as this one", "choose another ssd.directory"),
 }
 
+_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+
 
 def disk_error(error: OSError, problem: str, subject: str = "") -> ModelStreamError:
     """``problem``: what could not be done, a clause."""
     if error.errno in _FULL:
         cause, step = _FULL[error.errno]
         return NoRoom(problem, subject=subject, cause=cause, next_step=step)
+    if error.errno in _FILES:
+        step = "raise the limit of open files of this process (ulimit -n)"
+        return DiskFailed(problem, subject=subject, cause="too many files are open", next_step=step)
     cause = f"the disk answered: {error.strerror or type(error).__name__}"
     step = "look at the system's log for errors of this disk, or choose another ssd.directory"
     return DiskFailed(problem, subject=subject, cause=cause, next_step=step)

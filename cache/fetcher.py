@@ -149,6 +149,8 @@ class Fetcher:
             zone.on_refused = transfer.cancel
             if zone.refused is not None:
                 transfer.cancel()
+        else:
+            zone.stopped = lambda: transfer.error is not None
         fetch.attach(transfer)
         transfer.wait()
         try:

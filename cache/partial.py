@@ -12,9 +12,8 @@ rename when everything in it is on the disk; so a crash at any point leaves an e
 from __future__ import annotations
 
 import contextlib
-import mmap
+import errno
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +30,8 @@ from .chunks import ChunkTally
 from .disk import Disk
 from .disk_errors import disk_error
 from .disk_read import Chunk, read_chunks
+from .partial_buffer import UNWRITTEN_MAX_BYTES, LandingBuffer, landing_buffer
+from .partial_journal import claims, journal_bytes_max, journal_line
 from .paths import RECORD_NAME, safe_basename
 from .record import CHUNK_BYTES, Record, whole_crc64
 from .writeback import ChunkFile, WriteBehind
@@ -40,8 +41,9 @@ HEAD_NAME = "head.json"
 ENTRY_NAME = "entry"
 ABANDON_WAIT_S = 5.0
 """how long `abandon` waits for the one chunk that is being written; a healthy disk takes 20 ms"""
-
-_LINE = re.compile(rb"(\d{1,9}) ([0-9a-f]{16}) (\d{1,9})\n")
+POLL_S = 0.05
+"""how soon a receiver that waits for the disk sees that its transfer was stopped"""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Home(Protocol):
@@ -51,6 +53,9 @@ class Home(Protocol):
         """Renames a finished entry to its final name, or drops it for the one another process put there."""
 
     def ended(self, partial: PartialFile, record: Record | None, *, kept: bool) -> None: ...
+
+    def more_room(self, partial: PartialFile) -> bool:
+        """The disk is full although there should be room: evicts what the rest of the partial takes.  In the writer's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +71,10 @@ class Tools:
 
 
 class PartialFile:
-    """Methods may be called from any thread; `commit`, `abandon`, `resume_into` and `map` by the one owner.
+    """Methods may be called from any thread; `commit`, `abandon`, `resume_into` and `landing` by the one owner.
 
     A disk error while writing behind marks the partial failed and emits TierDegraded: the transfer goes on in
-    memory, `commit` raises.  Lock order: the partial's lock is innermost.
+    memory, `commit` raises.  Lock order: ``_mending`` → the partial's lock, which is innermost.
     """
 
     def __init__(self, obj: RemoteObject, head: ObjectHead, directory: Path, tools: Tools, home: Home, *, adopted: bool) -> None:
@@ -81,15 +86,17 @@ class PartialFile:
         self._tools = tools
         self._home = home
         self._adopted = adopted
-        self._lock = threading.Lock()
+        self._lock = threading.Condition(threading.Lock())
+        self._mending = threading.Lock()
         self._tally = ChunkTally(head.size_bytes, tools.chunk_bytes)
         self._crc64s: dict[int, int] = {}
         self._written_bytes = 0
+        self._queued_bytes = 0
         self._failure: OSError | None = None
         self._abandoned = False
         self._ended = False
-        self._mapping: mmap.mmap | None = None
-        self._mapped_view: memoryview | None = None
+        self._asked_for_room = False
+        self._buffer: LandingBuffer | None = None
         self._started_s = time.monotonic()
         self._entry = directory / ENTRY_NAME
         self._data = ChunkFile(tools.disk, self._entry / safe_basename(obj.id.key), create=not adopted, size_bytes=head.size_bytes)
@@ -102,7 +109,7 @@ class PartialFile:
     @property
     def unwritten_bytes(self) -> int:
         """Bytes that will still take free space from the disk."""
-        return 0 if self._mapping is not None else self.size_bytes - self._written_bytes
+        return 0 if self._buffer is not None and self._buffer.in_file else self.size_bytes - self._written_bytes
 
     @property
     def failed(self) -> bool:
@@ -112,14 +119,14 @@ class PartialFile:
     def resume_into(self, view: memoryview) -> list[Extent]:
         """What an earlier process wrote and is still right, read into ``view``.  Sorted; empty for a new partial.
 
-        Where a chunk was wrong the buffer holds garbage that the transfer overwrites.
+        Where a chunk was wrong the buffer holds garbage that the transfer overwrites.  The view of `landing` gets
+        nothing: what is in the file is not read there.
         """
         if not self._adopted:
             return []
-        chunks = self._journalled()
-        in_place = self._mapping is not None and view.obj is self._mapping
+        target = None if self._buffer is not None else view
         extents = []
-        for read in read_chunks(self._tools.disk, self._data.path, chunks, None if in_place else view, direct=True):
+        for read in read_chunks(self._tools.disk, self._data.path, self._journalled(), target, direct=True):
             if read is not None and read.error is None:
                 extents.append(Extent(read.chunk.offset, read.chunk.length, read.chunk.crc64))
                 self._keep(read.chunk.index, read.chunk.crc64)
@@ -129,33 +136,39 @@ class PartialFile:
         """Queues the chunks that ``extent`` completes.  ``view``: the whole object's buffer; never blocks."""
         self._queue(extent, lambda index, crc64: self._write(index, crc64, view))
 
-    def map(self) -> memoryview:
-        """The file itself as the landing buffer; `landed` takes the place of `write_behind`.
+    def landing(self) -> memoryview:
+        """A buffer for an object that does not pass through RAM; `landed` takes the place of `write_behind`.
 
-        All blocks are allocated before, so that a full disk is an error here and never a SIGBUS later.
+        Write-only: what landed in it may be gone from it as soon as it is in the file.
         """
         if self.size_bytes == 0:
             return memoryview(bytearray())
         try:
-            self._tools.disk.allocate(self._data.fd, self.size_bytes)
-            self._mapping = mmap.mmap(self._data.fd, self.size_bytes)
+            self._buffer = landing_buffer(self._tools.disk, self._data.fd, self.size_bytes)
         except OSError as error:
             raise disk_error(error, "the SSD cannot take the object", self.obj.subject) from error
-        self._mapped_view = memoryview(self._mapping)
-        return self._mapped_view
+        return self._buffer.view
 
-    def landed(self, extent: Extent) -> None:
-        """Bytes arrived in the mapping.  Never blocks: the writer thread brings whole chunks to the disk."""
-        self._queue(extent, self._sync_mapped)
+    def landed(self, extent: Extent, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bytes arrived in the buffer of `landing`.  Waits while the disk is too far behind, until ``stopped()``.
 
-    def replaced(self, extent: Extent, view: memoryview | None = None) -> None:
-        """Bytes that had landed were wrong and have been replaced in the buffer: their chunks are written once more.
-
-        ``view`` as for `write_behind`; None for a mapped partial.
+        Raises NoRoom or DiskFailed when the disk has failed: there is nowhere for the rest to go.
         """
-        write = self._sync_mapped if view is None else lambda index, crc64: self._write(index, crc64, view)
+        self._queue(extent, self._write_landed)
+        self._wait_until(lambda: self._queued_bytes <= UNWRITTEN_MAX_BYTES, stopped)
+        if self._failure is not None:
+            raise self._shown(self._failure)
+
+    def replaced(self, extent: Extent, view: memoryview | None = None, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Bytes that had landed were wrong and have been replaced in the buffer: they are written once more.
+
+        ``view`` as for `write_behind`.  None: the buffer of `landing`, where the rest of the chunk may be gone; by
+        then everything has landed.  Blocks on the disk then.
+        """
+        if view is None:
+            return self._mend(extent, stopped)
         for index in self._tally.chunks_of(extent):
-            self._tools.writer.submit(self, lambda i=index: self._attempt(i, None, write))  # type: ignore[misc]
+            self._submit(index, None, lambda i, crc64: self._write(i, crc64, view))
 
     def _queue(self, extent: Extent, write: Callable[[int, int | None], None]) -> None:
         with self._lock:
@@ -163,16 +176,46 @@ class PartialFile:
                 return
             completed = self._tally.add(extent)
         for index, crc64 in completed:
-            self._tools.writer.submit(self, lambda i=index, c=crc64: self._attempt(i, c, write))  # type: ignore[misc]
+            self._submit(index, crc64, write)
+
+    def _submit(self, index: int, crc64: int | None, write: Callable[[int, int | None], None]) -> None:
+        start, end = self._tally.bounds(index)
+        with self._lock:
+            self._queued_bytes += end - start
+        self._tools.writer.submit(self, lambda: self._attempt(index, crc64, write))
+
+    def _wait_until(self, ready: Callable[[], bool], stopped: Callable[[], bool]) -> bool:
+        """False when there is nothing to wait for any more."""
+        with self._lock:
+            while not ready():
+                if self._abandoned or self._ended or self._failure is not None or stopped():
+                    return False
+                self._lock.wait(POLL_S)
+        return True
 
     # -- the writer thread -------------------------------------------------------------------------------------------
     def _attempt(self, index: int, crc64: int | None, write: Callable[[int, int | None], None]) -> None:
-        if self._abandoned or self._ended or self._failure is not None:
-            return
+        try:
+            if not (self._abandoned or self._ended or self._failure is not None):
+                self._write_once_more_if_full(index, crc64, write)
+        except OSError as error:
+            self._fail(error)
+        finally:
+            start, end = self._tally.bounds(index)
+            with self._lock:
+                self._queued_bytes -= end - start
+                self._lock.notify_all()
+
+    def _write_once_more_if_full(self, index: int, crc64: int | None, write: Callable[[int, int | None], None]) -> None:
         try:
             write(index, crc64)
         except OSError as error:
-            self._fail(error)
+            if error.errno not in FULL or self._asked_for_room:
+                raise
+            self._asked_for_room = True  # somebody else fills the disk: evicting against them has no end
+            if not self._home.more_room(self):
+                raise
+            write(index, crc64)
 
     def _write(self, index: int, crc64: int | None, view: memoryview) -> None:
         start, end = self._tally.bounds(index)
@@ -180,17 +223,39 @@ class PartialFile:
         self._data.write(chunk, start)
         self._journal(index, crc64nvme(chunk) if crc64 is None else crc64)
 
-    def _sync_mapped(self, index: int, crc64: int | None) -> None:
-        assert self._mapping is not None
+    def _write_landed(self, index: int, crc64: int | None) -> None:
+        """From the buffer of `landing`, of which nothing is forgotten once everything has landed: `_mend` relies on it."""
+        buffer = self._buffer
+        assert buffer is not None
         start, end = self._tally.bounds(index)
-        if crc64 is None:
-            crc64 = crc64nvme(memoryview(self._mapping)[start:end])
-        self._tools.disk.start_writing(self._data.fd, start, end - start)
-        self._journal(index, crc64)
+        if buffer.in_file:
+            self._tools.disk.start_writing(self._data.fd, start, end - start)
+            return self._journal(index, crc64nvme(buffer.view[start:end]) if crc64 is None else crc64)
+        self._write(index, crc64, buffer.view)
+        with self._lock:
+            if not self._tally.complete:
+                buffer.forget(start, end)
+
+    def _mend(self, extent: Extent, stopped: Callable[[], bool]) -> None:
+        """Replaces bytes in the file, in the caller's thread, behind the last of the writer's jobs for this partial."""
+        if not self._wait_until(lambda: not self._queued_bytes, stopped):
+            return
+        with self._mending:
+            buffer = self._buffer
+            assert buffer is not None
+            try:
+                if not buffer.in_file:
+                    self._data.write(buffer.view[extent.offset : extent.end], extent.offset)
+                    buffer.forget(extent.offset, extent.end)
+                for index in self._tally.chunks_of(extent):
+                    start, end = self._tally.bounds(index)
+                    self._journal(index, crc64nvme(self._data.read(start, end - start)))
+            except OSError as error:
+                self._fail(error)
 
     def _journal(self, index: int, crc64: int) -> None:
         start, end = self._tally.bounds(index)
-        self._tools.disk.write(self._journal_fd, b"%d %016x %d\n" % (index, crc64, end - start))
+        self._tools.disk.write(self._journal_fd, journal_line(index, crc64, end - start))
         self._keep(index, crc64)
 
     def _keep(self, index: int, crc64: int) -> None:
@@ -205,24 +270,17 @@ class PartialFile:
             if self._failure is not None:
                 return
             self._failure = error.with_traceback(None)  # its frames hold the arena's memory
+            self._lock.notify_all()
         self._tools.writer.forget(self)
         shown = self._shown(error)
         self._tools.bus.emit(TierDegraded("ssd", shown.code, str(shown)))
 
     def _journalled(self) -> list[Chunk]:
-        """The claims of the journal that can be true.  The last one of a chunk counts; a torn line is none."""
         try:
-            content = self._tools.disk.read_small(self.directory / JOURNAL_NAME, 64 * (self._tally.count + 1) * 4)
+            content = self._tools.disk.read_small(self.directory / JOURNAL_NAME, journal_bytes_max(self._tally.count))
         except OSError:
             return []  # then nothing is resumed
-        found = {}
-        for line in content.splitlines(keepends=True):
-            match = _LINE.fullmatch(line)
-            if match and int(match[1]) < self._tally.count:
-                start, end = self._tally.bounds(int(match[1]))
-                if end - start == int(match[3]):
-                    found[int(match[1])] = Chunk(int(match[1]), start, end - start, int(match[2], 16))
-        return list(found.values())
+        return claims(content, self._tally)
 
     # -- the end -----------------------------------------------------------------------------------------------------
     def commit(self, crc64: int | None, verified: str = "") -> Record:
@@ -251,6 +309,7 @@ class PartialFile:
             if self._abandoned or self._ended:
                 return
             self._abandoned = True
+            self._lock.notify_all()
         self._tools.writer.forget(self)
 
         def end() -> None:
@@ -316,9 +375,6 @@ class PartialFile:
         finally:
             disk.close(fd)
         disk.fsync_directory(self._entry)
-        if self._mapped_view is not None:
-            with contextlib.suppress(BufferError):  # somebody still reads it
-                self._mapped_view.release()
         self._close()  # Windows renames nothing that is open
         return self._home.place(self._entry, record, self.obj)
 
@@ -332,9 +388,8 @@ class PartialFile:
 
     def _close(self) -> None:
         """Errors of closing mean nothing here: what counts was fsynced before, the rest is checked on resume."""
-        if self._mapping is not None:
-            with contextlib.suppress(BufferError):  # somebody still reads it; the pages stay until they let go
-                self._mapping.close()
+        if self._buffer is not None:
+            self._buffer.close()
         fd, self._journal_fd = self._journal_fd, -1
         with contextlib.suppress(OSError):
             self._data.close()

@@ -101,6 +101,17 @@ class ChunkFile:
             done += wrote
         self._disk.drop_cached(self.fd, offset + start, done - start)
 
+    def read(self, offset: int, length: int) -> bytearray:
+        """What the file has there; OSError where it has less."""
+        content = bytearray(length)
+        done = 0
+        while done < length:
+            got = self._disk.pread(self.fd, memoryview(content)[done:], offset + done)
+            if got <= 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            done += got
+        return content
+
     def _write_direct(self, view: memoryview, offset: int) -> int:
         """Bytes written; fewer than asked where the file system stops taking direct writes."""
         assert self._direct_fd is not None

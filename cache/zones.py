@@ -1,7 +1,7 @@
 """Landing zones: where the bytes of one transfer go.
 
-`MemoryZone` lands in the RAM arena and lets the SSD tier write behind; `FileZone` lands in a file of the
-SSD tier that is mapped for the purpose (objects that skip RAM).  Both are used by the threads of one
+`MemoryZone` lands in the RAM arena and lets the SSD tier write behind; `FileZone` lands in passing memory on its
+way to a file of the SSD tier (objects that skip RAM).  Both are used by the threads of one
 transfer, then by the one thread of the fetch that owns them; never by both at once.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from ..storage.errors import InvalidSafetensors, ModelStreamError, NoRoom
+from ..storage.errors import DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom
 from ..storage.events import EventBus, TierDegraded
 from ..storage.objects import Extent, ObjectHead, RemoteObject, at_head
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
@@ -76,7 +76,7 @@ class MemoryZone:
         try:
             self.partial = self._ssd.begin(self.obj, head)
             self._extents = self.partial.resume_into(view)
-        except (NoRoom, OSError) as error:
+        except (NoRoom, DiskFailed, OSError) as error:
             self._degraded(error)
         for extent in self._extents:
             self._check_front(extent)
@@ -115,17 +115,23 @@ class MemoryZone:
             self.on_refused()
 
     def _degraded(self, error: Exception) -> None:
-        self.partial = None
+        if self.partial is not None:  # it was begun: its room goes back
+            self.partial.abandon(keep=False)
+            self.partial = None
         code = error.code if isinstance(error, ModelStreamError) else type(error).__name__
         self._bus.emit(TierDegraded("ssd", code, str(error)))
 
 
 class FileZone:
-    """Lands in the SSD tier's own file."""
+    """Lands on the SSD, with little memory in between: `landed` waits for a disk that is slower than the network.
+
+    stopped: whether the transfer was ended, so that nobody waits for the disk any more; set by the zone's owner
+    """
 
     def __init__(self, obj: RemoteObject, ssd: SsdTier) -> None:
         self.obj = obj
         self._ssd = ssd
+        self.stopped: Callable[[], bool] = lambda: False
         self.partial: PartialFile | None = None
         self._extents: list[Extent] = []
 
@@ -133,7 +139,7 @@ class FileZone:
         self.drop(keep=False)
         self.obj = at_head(self.obj, head)
         self.partial = self._ssd.begin(self.obj, head)
-        view = self.partial.map()
+        view = self.partial.landing()
         self._extents = self.partial.resume_into(view)
         return view
 
@@ -142,11 +148,11 @@ class FileZone:
 
     def landed(self, extent: Extent) -> None:
         assert self.partial is not None
-        self.partial.landed(extent)
+        self.partial.landed(extent, lambda: self.stopped())
 
     def replaced(self, extent: Extent) -> None:
         if self.partial is not None:
-            self.partial.replaced(extent)
+            self.partial.replaced(extent, stopped=lambda: self.stopped())
 
     def drop(self, *, keep: bool) -> None:
         if self.partial is not None:

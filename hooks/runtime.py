@@ -146,7 +146,7 @@ class Runtime:
 def _as_failure(error: Exception) -> ModelStreamError:
     if isinstance(error, ModelStreamError):
         return error
-    if isinstance(error, ImportError):
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("modelstream"):
         step = "install the packages of the extension's requirements.txt into ComfyUI's Python and restart"
         return ConfigError("a Python package is missing", cause=error.name or "", next_step=step)
     return ConfigError("the cache cannot be opened", cause=place_of(error), next_step="report this with the log")

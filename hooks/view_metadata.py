@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import folder_paths
@@ -17,6 +16,7 @@ import folder_paths
 from ..storage.errors import ModelStreamError
 from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
+from .answering import answer_first, middleware_problem
 from .context import on_event_loop
 from .folders import view_of
 from .pickles import is_safetensors_name
@@ -25,10 +25,6 @@ from .seam import Seam, Wrapped, shape_problem
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_PATHS = ("/view_metadata/", "/api/view_metadata/")
 
 
 class HeaderSeam(Seam):
@@ -63,26 +59,12 @@ class ViewMetadataSeam(Seam):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__()
         self._runtime = runtime
-        self._active = True
 
     def problem(self) -> str:
-        middlewares = getattr(_app(), "middlewares", None)
-        takes_more = hasattr(middlewares, "append") and not getattr(middlewares, "frozen", False)
-        return "" if takes_more else "the server takes no more middlewares"
+        return middleware_problem()
 
     def wrap_all(self) -> None:
-        from aiohttp import web
-
-        @web.middleware
-        async def view_metadata(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self._active and request.method == "GET" and request.path.startswith(_PATHS):
-                answer = await self._answer(request)
-                if answer is not None:
-                    return answer
-            return await handler(request)
-
-        _app().middlewares.append(view_metadata)
-        self.undo_with(lambda: setattr(self, "_active", False))
+        self.undo_with(answer_first("/view_metadata/", self._answer))
 
     async def _answer(self, request: web.Request) -> web.Response | None:
         """None: not about an object of ours."""
@@ -125,8 +107,3 @@ def header_json(header: SafetensorsHeader) -> bytes:
         offsets = [tensor.start - header.data_start, tensor.end - header.data_start]
         shown[name] = {"dtype": tensor.dtype, "shape": list(tensor.shape), "data_offsets": offsets}
     return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _app() -> Any:
-    instance = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    return getattr(instance, "app", None)

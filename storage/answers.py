@@ -9,7 +9,6 @@ from __future__ import annotations
 import email.utils
 import enum
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -80,6 +79,9 @@ class Asked:
         return {"Range": f"bytes={self.start}-{self.end - 1}", "If-Match": f'"{self.etag}"'}
 
 
+RANGE_IGNORED = "range ignored"
+"""this reason is worth one repetition, not many: every such answer may bring a whole object's bytes with it"""
+
 _NOT_S3 = "check that the endpoint is an S3 server and no proxy or portal answers in its place"
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.-]{1,80})\s*</Code>")
@@ -104,10 +106,9 @@ def check_part(asked: Asked, status: int, headers: Fields, subject: str) -> None
         _check_etag(asked, headers, subject)
         _check_range(asked, content_range, subject)
     length = headers.get("Content-Length")
-    if length is not None and length.strip() != str(asked.end - asked.start):
-        # An ETag that fits and a length that does not: shorter bodies are completed, longer ones are not of this request.
-        if not length.strip().isdigit() or int(length) > asked.end - asked.start:
-            raise Refused(_bad("length", "the answer has another length than was asked for", subject))
+    # A shorter body of the right version is taken and completed; a longer one is not of this request.
+    if length is not None and not (length.strip().isdigit() and int(length) <= asked.end - asked.start):
+        raise Refused(_bad("length", "the answer has another length than was asked for", subject))
 
 
 def _without_range(asked: Asked, status: int, headers: Fields, page: str, subject: str) -> None:
@@ -118,7 +119,7 @@ def _without_range(asked: Asked, status: int, headers: Fields, page: str, subjec
     if status == 200 and whole and headers.get("Content-Length") in (None, str(asked.size_bytes)):
         return
     if status == 200:
-        raise Refused(_bad("range", "the server ignores Range: it answered 200 with another part of the object", subject))
+        raise Refused(_bad(RANGE_IGNORED, "the server ignores Range: it answered 200 with the whole object for a part of it", subject))
     raise Refused(_bad("range", "the answer has no Content-Range", subject))
 
 
@@ -148,10 +149,12 @@ def _page_kind(headers: Fields) -> str:
     return "an XML text" if kind in ("application/xml", "text/xml") else ""
 
 
-def refusal_of(status: int, headers: Fields, body: bytes, subject: str) -> Refusal:
-    """What an answer with an error status means for the transfer."""
+def refusal_of(status: int, headers: Fields, body: bytes, subject: str, head: ObjectHead | None = None) -> Refusal:
+    """What an answer with an error status means for the transfer.  head: what is known of the object, for the message."""
     code, message = error_code(body)
-    error = error_from_answer(status, code, message, _mapping(headers), subject)
+    known = {"x-amz-storage-class": head.storage_class, "x-amz-restore": head.restore or ""} if head else {}
+    fields = {**known, **{name.lower(): value for name, value in headers.items()}}
+    error = error_from_answer(status, code, message, fields, subject)
     if isinstance(error, Throttled):
         return Refusal("throttled", Then.THROTTLE, error)
     if isinstance(error, ObjectChanged):
@@ -181,7 +184,8 @@ def with_archive_state(refusal: Refusal, head: ObjectHead) -> Refusal:
 def short_body(subject: str, got: int, asked: int) -> Refusal:
     cause = f"{got} of {asked} bytes came"
     step = "try again; look at the network and at any proxy between here and the server"
-    return Refusal("short", Then.RETRY, BadAnswer("truncated response: the body was too short", subject=subject, cause=cause, next_step=step))
+    error = BadAnswer("truncated response: the body was too short", subject=subject, cause=cause, next_step=step)
+    return Refusal("short", Then.RETRY, error)
 
 
 def error_code(body: bytes) -> tuple[str, str]:
@@ -236,10 +240,6 @@ def _modified_s(headers: Fields) -> float:
         return email.utils.parsedate_to_datetime(headers.get("Last-Modified") or "").timestamp()
     except (TypeError, ValueError):
         return 0.0
-
-
-def _mapping(headers: Fields) -> Mapping[str, str]:
-    return dict(headers.items())
 
 
 def _bad(reason: str, cause: str, subject: str) -> Refusal:

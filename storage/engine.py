@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable
 
 from .config import TransferConfig
-from .errors import ModelStreamError, TransferCancelled
+from .errors import ModelStreamError
 from .events import ConnectionsChanged, EventBus
 from .flow import OriginFlow
 from .landing import LandingZone, Priority
 from .lane import Lane
 from .objects import RemoteObject
 from .origin import Origin
-from .pacing import Clock, ConnectionCount, TokenBucket
-from .transfer import Do, Phase, Step, Transfer
+from .pacing import Clock, TokenBucket
+from .transfer import Do, Phase, Step, Transfer, cancelled
 
 LINGER_S = 4.0
 """a lane without work keeps its connection so long; servers close idle ones after 5 s and more"""
@@ -78,8 +78,7 @@ class TransferEngine:
         with self.lock:
             self._closed = True
             for transfer in self._transfers:
-                cause = "Model Stream is stopping"
-                transfer.fail(TransferCancelled("the download was cancelled", subject=transfer.obj.subject, cause=cause, next_step="start again"))
+                transfer.fail(cancelled(transfer.obj.subject, "Model Stream is stopping"))
             lanes = list(self._lanes)
             self.staff()
             lanes = list({*lanes, *self._lanes})
@@ -116,9 +115,10 @@ class TransferEngine:
                 if (self._closed or now >= until_s) and (not self._transfers or self._idle):
                     self._lanes.discard(lane)
                     return None
+                wake_s = min(wake_s, until_s) if now < until_s else wake_s
                 self._idle += 1
                 try:
-                    self.lock.wait(max(0.01, min(wake_s, until_s if now < until_s else wake_s) - now) if wake_s < float("inf") or now < until_s else None)
+                    self.lock.wait(max(0.01, wake_s - now) if wake_s < float("inf") else None)
                 finally:
                     self._idle -= 1
 
@@ -131,8 +131,6 @@ class TransferEngine:
                 reason = flow.count.observe(self._received(flow), flow.lanes)
                 if flow.count.recover():
                     reason = "recovering"
-            if step.do is Do.WARM:
-                transfer.warming = max(0, transfer.warming)
             transfer.lanes -= 1
             flow.lanes -= 1
             connections = flow.count.target
@@ -212,6 +210,3 @@ class TransferEngine:
 
     def _received(self, flow: OriginFlow) -> int:
         return flow.finished_bytes + sum(t.watch.meter.total_bytes for t in self._transfers if t.flow is flow)
-
-
-__all__ = ["ConnectionCount", "TransferEngine", "connections_for_machine"]

@@ -26,6 +26,7 @@ from .events import (
 from .landing import TransferResult
 from .objects import Extent, ObjectHead, at_head
 from .parts import Span, missing, part_bytes_for, plan
+from .patience import SLOW_MAX
 from .pin import look
 from .reading import Attempt, Part, Reading
 from .receive import WIRE_FAULTS, Sink, Stop, fault_of, receive
@@ -63,7 +64,7 @@ class Lane:
         transfer = step.transfer
         try:
             self._do(step)
-        except Exception as error:  # noqa: BLE001  whatever it is, the transfer must end and the lane go on
+        except Exception as error:  # whatever it is, the transfer must end and the lane go on
             self._broken(transfer, error)
         finally:
             self._engine.stepped(step)
@@ -191,15 +192,15 @@ class Lane:
             self._read_inside(transfer, attempt, connection, head)
             return
         self._drop_connection()
-        self._put_back(transfer, attempt, refusal, inside=False)
+        self._put_back(transfer, attempt, refusal)
 
     def _read_inside(self, transfer: Transfer, attempt: Attempt, connection: Connection, head: ObjectHead) -> None:
         stop, refusal = attempt.stop, None
         try:
             stop.attach(connection)
             self._counter(transfer)()
-            tolerant = attempt.part.tries.slow >= 2
-            receive(connection, transfer.signer, attempt.sink, head.size_bytes, head.etag, stop, transfer.watch, whole=tolerant)
+            patient = attempt.part.tries.slow >= SLOW_MAX
+            receive(connection, transfer.signer, attempt.sink, head, stop, transfer.watch, patient=patient)
         except ConnectionShut:
             pass
         except FAULTS as error:
@@ -215,7 +216,7 @@ class Lane:
             if whole:
                 self._whole(transfer, attempt)
             else:
-                self._put_back(transfer, attempt, refusal, inside=False)
+                self._put_back(transfer, attempt, refusal)
         finally:
             with self._lock:
                 transfer.leave()
@@ -247,7 +248,7 @@ class Lane:
         if not reading.checking:
             transfer.zone.landed(extent)
 
-    def _put_back(self, transfer: Transfer, attempt: Attempt, refusal: Refusal | None, *, inside: bool) -> None:
+    def _put_back(self, transfer: Transfer, attempt: Attempt, refusal: Refusal | None) -> None:
         with self._lock:
             events = transfer.put_back(attempt, refusal)
             self._engine.staff()
@@ -331,7 +332,7 @@ class Lane:
         for callback in self._engine.finished(transfer):
             try:
                 callback(transfer)
-            except Exception as error:  # noqa: BLE001  one who wants to know must not keep the others from it
+            except Exception as error:  # one who wants to know must not keep the others from it
                 threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, self.thread)))
 
     def _counter(self, transfer: Transfer) -> Callable[[], None]:

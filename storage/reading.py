@@ -11,22 +11,8 @@ from collections.abc import Sequence
 from .objects import Extent
 from .pacing import PartTimes
 from .parts import Span
+from .patience import Tries
 from .receive import Sink, Stop
-
-
-class Tries:
-    """How often something failed in a row, and when it may be tried again."""
-
-    __slots__ = ("fruitless", "looks", "not_before_s", "ranges_ignored", "slow", "throttled")
-
-    def __init__(self) -> None:
-        self.fruitless = 0
-        """failures in a row without a new byte"""
-        self.throttled = 0
-        self.slow = 0
-        self.looks = 0
-        self.ranges_ignored = 0
-        self.not_before_s = 0.0
 
 
 class Part:

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .answers import Refusal, Then
-from .errors import DeadlineExceeded, ModelStreamError, ObjectChanged, Throttled, TransferCancelled
+from .errors import ModelStreamError, ObjectChanged, TransferCancelled
 from .events import ConnectionsChanged, Event, PartHedged, PartRetried
 from .flow import OriginFlow
 from .landing import LandingZone, Priority, Progress, RepairableZone, TransferResult
 from .objects import Extent, ObjectHead, RemoteObject
-from .pacing import Backoff, PartTimes, RateMeter
+from .pacing import PartTimes, RateMeter
+from .patience import Patience, Tries, Verdict
 from .pin import Signer
-from .reading import Attempt, Reading, Tries
+from .reading import Attempt, Reading
 from .receive import Sink, Stop, Watch, deadline_passed
 from .wire import Address
 
@@ -34,13 +35,6 @@ if TYPE_CHECKING:
     from .origin import Origin
 
 __all__ = ["LandingZone", "Priority", "Progress", "RepairableZone", "Transfer", "TransferResult"]
-
-LOOK_TRIES_MAX = 3
-"""of a server that cannot be reached at all, which is told soon"""
-SLOW_MAX = 2
-"""how often one part is asked for again because it is slow; then slow is what this network is"""
-BUDGET_FACTOR = 8
-"""failures without a new byte, all parts together, in units of what one part may have"""
 
 _numbers = itertools.count(1)
 
@@ -60,6 +54,10 @@ class Do(enum.Enum):
     HEDGE = enum.auto()
     VERIFY = enum.auto()
     FINISH = enum.auto()
+
+
+def cancelled(subject: str, cause: str) -> TransferCancelled:
+    return TransferCancelled("the download was cancelled", subject=subject, cause=cause, next_step="load it again when it is needed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +119,8 @@ class Transfer:
         self.error: ModelStreamError | None = None
         self.value: TransferResult | None = None
         self.look_tries = Tries()
-        self._fruitless = 0
-        self._backoff = Backoff()
+        self.patience = Patience(engine.settings)
         self._progress_at: tuple[float, int] = (now, 0)
-        self._last: Refusal | None = None
         self._done = threading.Event()
         self._callbacks: list[Callable[[Transfer], None]] = []
 
@@ -156,8 +152,7 @@ class Transfer:
 
     def cancel(self) -> None:
         """Returns at once; threads stop within a second.  Nothing happens when it has ended."""
-        error = TransferCancelled("the download was cancelled", subject=self.obj.subject, cause="nobody needs it", next_step="load it again")
-        self._engine.end(self, error)
+        self._engine.end(self, cancelled(self.obj.subject, "nobody needs it any more"))
 
     def set_priority(self, priority: Priority) -> None:
         self._engine.reprioritise(self, priority)
@@ -250,15 +245,7 @@ class Transfer:
         if now >= self.watch.deadline_s:
             self.fail(deadline_passed(self.obj.subject))
         elif now - self._progress_at[0] >= self._settings.no_progress_s:
-            self.fail(self._stuck())
-
-    def _stuck(self) -> ModelStreamError:
-        seconds = f"{self._settings.no_progress_s:g} s"
-        if self._last is not None and self._last.then is Then.THROTTLE:
-            e = self._last.error
-            return Throttled(e.problem, subject=self.obj.subject, cause=f"{e.cause}, for {seconds}", next_step=e.next_step)
-        cause = f"nothing arrived for {seconds}" + (f" ({self._last.error.cause})" if self._last else "")
-        return DeadlineExceeded("the download stands still", subject=self.obj.subject, cause=cause, next_step="look at server and network")
+            self.fail(self.patience.stuck(self.obj.subject))
 
     # -- what happened (lock held) ---------------------------------------------------------------------------------------
     def fail(self, error: ModelStreamError) -> None:
@@ -294,7 +281,7 @@ class Transfer:
             other.stop.stop("lost")
         extent = attempt.reading.finished(attempt, self._clock())
         attempt.reading.leave(attempt)
-        self._fruitless = 0
+        self.patience.part_landed()
         return extent
 
     def put_back(self, attempt: Attempt, refusal: Refusal | None) -> list[Event]:
@@ -304,54 +291,30 @@ class Transfer:
             return []
         if attempt.hedge:  # its part is still being read; only the server's wish counts
             return self._slow_down() if refusal.then is Then.THROTTLE else []
-        tries = attempt.part.tries
-        if attempt.progressed:
-            tries.fruitless = 0
-        events = self._judge(refusal, tries, attempt.progressed)
+        part = attempt.part
+        events = self._judge(refusal, part.tries, progressed=attempt.progressed)
+        return self._retried(events, part.tries, refusal, part.span.offset + part.sink.received, part.left_bytes)
+
+    def look_failed(self, refusal: Refusal) -> list[Event]:
+        events = self._judge(refusal, self.look_tries, looking=True)
+        return self._retried(events, self.look_tries, refusal, 0, self.obj.size_bytes)
+
+    def _retried(self, events: list[Event], tries: Tries, refusal: Refusal, offset: int, missing_bytes: int) -> list[Event]:
         if self.phase is Phase.FINISH:
             return events
         self.retries += 1
-        span = attempt.part.span
-        number = max(1, tries.fruitless + tries.throttled)
-        events.append(
-            PartRetried(self.id, self.obj.subject, span.offset + attempt.sink.received, attempt.part.left_bytes, number, refusal.reason)
-        )
-        return events
-
-    def look_failed(self, refusal: Refusal) -> list[Event]:
-        events = self._judge(refusal, self.look_tries, False)
-        if refusal.reason in ("reset", "stall") and self.look_tries.fruitless >= LOOK_TRIES_MAX:
-            self.fail(refusal.error)
-        if self.phase is not Phase.FINISH:
-            self.retries += 1
-            number = max(1, self.look_tries.fruitless + self.look_tries.throttled)
-            events.append(PartRetried(self.id, self.obj.subject, 0, self.obj.size_bytes, number, refusal.reason))
-        return events
+        return [*events, PartRetried(self.id, self.obj.subject, offset, missing_bytes, tries.number, refusal.reason)]
 
     def hedged(self, attempt: Attempt) -> Event:
         return PartHedged(self.id, self.obj.subject, attempt.sink.offset, len(attempt.sink.view))
 
-    def _judge(self, refusal: Refusal, tries: Tries, progressed: bool) -> list[Event]:
-        now = self._clock()
-        self._last = refusal
-        if refusal.then is Then.FAIL:
+    def _judge(self, refusal: Refusal, tries: Tries, *, progressed: bool = False, looking: bool = False) -> list[Event]:
+        verdict = self.patience.judge(refusal, tries, self._clock(), progressed=progressed, looking=looking)
+        if verdict is Verdict.GIVE_UP:
             self.fail(refusal.error)
-            return []
-        if refusal.then is Then.SIGN:  # the lane has signed again
-            return []
-        if refusal.then is Then.THROTTLE:
-            tries.throttled += 1
-            tries.not_before_s = now + self._backoff.wait_s(tries.throttled)
+        elif verdict is Verdict.SLOW_DOWN:
             return self._slow_down()
-        tries.slow += refusal.reason == "slow"
-        tries.fruitless += not progressed
-        self._fruitless += not progressed
-        if tries.fruitless > self._settings.retries or self._fruitless > BUDGET_FACTOR * max(1, self._settings.retries):
-            self.fail(refusal.error)
-            return []
-        at_once = tries.fruitless <= 1 and refusal.reason in ("reset", "short", "stall", "slow")
-        tries.not_before_s = now if at_once else now + self._backoff.wait_s(tries.fruitless)
-        if refusal.then is Then.LOOK and self.phase is Phase.READ:
+        elif verdict is Verdict.LOOK and self.phase is Phase.READ:
             self.suspicion = refusal
             self.phase = Phase.LOOK
         return []
@@ -405,7 +368,8 @@ class Transfer:
         self.rechecked = True
         if self.phase is Phase.VERIFY:
             self.reading = reading
-            self.phase = Phase.READ
+            # Of an object without bytes there is nothing to read a second time.
+            self.phase = Phase.VERIFY if reading.complete else Phase.READ
 
     def verified(self, value: TransferResult) -> None:
         self.busy = False

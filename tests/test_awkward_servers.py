@@ -117,3 +117,4 @@ def test_an_archived_object_is_refused_until_it_is_restored(tmp_path):
 
         assert eventually(restored, within_s=15)
         rig.load(obj, BODY)
+        client.close()

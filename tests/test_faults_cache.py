@@ -6,15 +6,21 @@ descriptors left.
 
 from __future__ import annotations
 
+import errno
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from awscrt.checksums import crc64nvme
+from botocore.config import Config as BotoConfig
 
+from modelstream.cache import pages
 from modelstream.cache.watch import LoadProgress
 from modelstream.storage.errors import CorruptObject, ModelStreamError, ObjectMissing, Throttled
+from modelstream.storage.events import TierDegraded
 from modelstream.storage.layout import FolderView
 from rig import faults
 from rig.invariants import eventually, no_temporary_files, shown_files
@@ -237,7 +243,8 @@ def test_another_object_loads_while_one_hangs(rig):
     rig.proxy.on(gate, path=KEY, covers=3 * MIB, times=None)
     hanging = Asked(lambda button: rig.parts.cache.open_tensors(slow, button))
     assert gate.reached.wait(LIMIT_S)
-    rig.load(quick, NEW)
+    with rig.parts.cache.open_tensors(quick) as opened:
+        rig.check_bytes(opened, NEW)
     hanging.button.pressed.set()
     with pytest.raises(Stopped):
         hanging.answer()
@@ -253,6 +260,42 @@ def test_an_object_that_memory_has_no_room_for_is_read_from_the_disk(seaweed, tm
         rig.proxy.clear()
         rig.load(obj, OLD)
         assert not rig.proxy.requests("GET", KEY)
+
+
+@pytest.mark.parametrize("refusal", [OSError(errno.ENOMEM, "Cannot allocate memory"), MemoryError()], ids=["ENOMEM", "MemoryError"])
+def test_memory_that_the_system_refuses_is_made_up_for_by_the_disk(rig, monkeypatch, refusal):
+    """Case 44: the budget would allow it, the machine does not."""
+
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(pages, "map_anonymous", refuse)
+    obj = rig.put(KEY, OLD)
+    rig.load(obj, OLD)
+    assert rig.parts.cache.snapshot().ram.used_bytes == 0
+    assert len(shown_files(rig.folder)) == 1
+
+
+def test_what_could_not_be_verified_is_kept_with_a_checksum_of_our_own(rig):
+    """Case 23: the record says how far it was checked, and has what every later read is compared with."""
+    plain = rig.server.client(config=BotoConfig(request_checksum_calculation="when_required", s3={"addressing_style": "path"}))
+    plain.put_object(Bucket=rig.server.bucket, Key=KEY, Body=OLD)
+    plain.close()
+    rig.load(rig.object(KEY), OLD)
+    record = json.loads((shown_files(rig.folder)[0].parent / "record.json").read_text())
+    assert record["verified"] == "size_only"
+    assert int(record["crc64"], 16) == crc64nvme(OLD)
+
+
+def test_a_disk_that_cannot_be_written_costs_the_copy_and_not_the_load(seaweed, tmp_path):
+    """Case 43's other half: without a place on the SSD an object still loads into memory."""
+    (tmp_path / "ssd").write_bytes(b"a file where the directory should be")
+    with cache_rig(seaweed, tmp_path / "ssd" / "inside", OLD) as rig:
+        obj = rig.put(KEY, OLD)
+        assert rig.load(obj, OLD).source == "bucket"
+        assert rig.load(obj, OLD).source == "ram"
+        degraded = [e for e in rig.parts.events if isinstance(e, TierDegraded)]
+        assert {e.tier for e in degraded} == {"ssd"}
 
 
 def test_closing_the_cache_in_the_middle_of_a_load_ends_everything(rig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig as UploadConfig
 from botocore.config import Config as BotoConfig
 
-from modelstream.storage.errors import CorruptObject, ObjectArchived, ObjectChanged, ObjectMissing
+from modelstream.storage.errors import BadAnswer, CorruptObject, ObjectArchived, ObjectChanged, ObjectMissing
 from modelstream.storage.events import CorruptionFound, Unverified
 from rig import faults
 from rig.transfers import MIB, BufferZone, TransferRig, finished, made_up, transfer_rig
@@ -125,6 +126,14 @@ def test_two_damaged_parts_are_both_found(rig):
     rig.load(obj, OLD)
 
 
+@pytest.mark.parametrize("told", ["0", str(SIZE - MIB)], ids=["nothing", "less"])
+def test_a_head_that_lies_about_the_size_ends_in_an_error(rig, told):
+    """Case 48: never a shorter object that passes for the whole one, and no standstill."""
+    obj = rig.put(KEY, OLD)
+    rig.proxy.on(faults.with_header("Content-Length", told), method="HEAD", path=KEY, times=None)
+    rig.fails(obj, (CorruptObject, BadAnswer))
+
+
 def test_an_object_without_a_checksum_is_checked_by_size_and_says_so(rig):
     """Case 23."""
     obj = put_without_checksum(rig, KEY, OLD)
@@ -186,6 +195,41 @@ def test_an_object_that_is_being_restored_says_so(rig):
     rig.proxy.on(faults.Status(403, "InvalidObjectState"), path=KEY, times=None)
     error = rig.fails(obj, ObjectArchived)
     assert "restor" in str(error).lower()
+
+
+@pytest.fixture
+def versioned(seaweed, bucket) -> Iterator[TransferRig]:
+    """A bucket that keeps old versions."""
+    s3 = seaweed.client()
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    server = copy.copy(seaweed)
+    server.bucket = bucket
+    with transfer_rig(server) as rig:
+        yield rig
+    for kind in ("Versions", "DeleteMarkers"):
+        for row in s3.list_object_versions(Bucket=bucket).get(kind, ()):
+            s3.delete_object(Bucket=bucket, Key=row["Key"], VersionId=row["VersionId"])
+    s3.close()
+
+
+def test_a_version_that_is_pinned_by_its_id_arrives_although_it_was_overwritten(versioned):
+    """Case 46: with versioning the old version is still there."""
+    obj = versioned.put(KEY, OLD)
+    versioned.proxy.on(faults.First(lambda: versioned.put(KEY, NEW)), covers=SPOT)
+    versioned.load(obj, OLD)
+    assert all("versionId" in r.query for r in versioned.proxy.requests("GET", KEY) if r.range and r.range[1])
+
+
+def test_a_delete_marker_means_deleted_but_not_for_a_load_that_has_begun(versioned):
+    """Case 46."""
+    obj = versioned.put(KEY, OLD)
+    versioned.proxy.on(faults.First(lambda: versioned.delete(KEY)), covers=SPOT)
+    versioned.load(obj, OLD)
+    versioned.proxy.clear()
+    versioned.fails(obj, ObjectMissing)
+    marker = (("x-amz-delete-marker", "true"),)  # AWS says why; SeaweedFS does not
+    versioned.proxy.on(faults.Status(404, "NoSuchKey", headers=marker), method=None, times=None)
+    assert "delete marker" in str(versioned.fails(obj, ObjectMissing))
 
 
 @pytest.mark.parametrize("body", [b"", b"x"], ids=["nothing", "one byte"])

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from awscrt.checksums import crc64nvme
 
-from modelstream.storage.errors import BadAnswer, DeadlineExceeded, OriginUnreachable, Throttled
-from modelstream.storage.events import ConnectionsChanged, PartRetried
+from modelstream.storage.errors import BadAnswer, DeadlineExceeded, OriginUnreachable, Throttled, TransferCancelled
+from modelstream.storage.events import ConnectionsChanged, PartRetried, TransferStopped
+from modelstream.storage.objects import Extent
 from rig import faults
-from rig.transfers import MIB, QUICK, TransferRig, made_up, transfer_rig
+from rig.invariants import eventually
+from rig.transfers import MIB, QUICK, BufferZone, TransferRig, made_up, transfer_rig
 
 KEY = "wire/model.safetensors"
 SIZE = 6 * MIB
@@ -258,3 +261,47 @@ def test_an_unsteady_line_only_costs_retries(seaweed, share):
             rig.proxy.on(faults.CutMid(60_000 * (1 + number), reset=bool(number % 4)), path=KEY, ranged=True)
         rig.load(obj, BODY)
         assert rig.fetched_bytes(obj) <= SIZE + MIB
+
+
+MOMENTS = {
+    "HEAD": (faults.Gate(), {"method": "HEAD"}),
+    "before a part": (faults.Gate(), {"ranged": True}),
+    "in a part": (faults.Gate(after_bytes=300_000), {"covers": SPOT}),
+    "a slow part": (faults.Drip(300_000), {"covers": SPOT}),
+    "backing off": (faults.Status(503, "SlowDown"), {"ranged": True, "skip": 2}),
+}
+
+
+@pytest.mark.parametrize(("action", "match"), MOMENTS.values(), ids=MOMENTS)
+def test_a_transfer_can_be_cancelled_in_every_moment_of_its_life(seaweed, action, match):
+    """Case 41: its threads leave at once, whatever they wait for, and the zone hears nothing more."""
+    with transfer_rig(
+        seaweed, transfer=QUICK.replace("stall_s = 0.5", "stall_s = 30").replace("low_speed_s = 0.6", "low_speed_s = 30")
+    ) as rig:
+        obj = rig.put(KEY, BODY)
+        rule = rig.proxy.on(action, path=KEY, times=None, **match)
+        zone, transfer = rig.start(obj)
+        assert eventually(lambda: rule.hits > 0)
+        transfer.cancel()
+        assert transfer.wait(2.0), "it does not stop"
+        with pytest.raises(TransferCancelled):
+            transfer.result()
+        landed = list(zone.landed_extents)
+        assert eventually(lambda: transfer.progress().connections == 0)
+        assert len(rig.events_of(TransferStopped)) == 1
+        assert zone.landed_extents == landed
+        if isinstance(action, faults.Gate):
+            action.release.set()
+        rig.proxy.clear()
+        rig.load(obj, BODY)
+
+
+def test_a_transfer_that_is_resumed_asks_only_for_what_is_missing(rig):
+    """The zone holds the first two MiB and one in the middle: neither crosses the wire again."""
+    obj = rig.put(KEY, BODY)
+    held = [Extent(0, 2 * MIB, crc64nvme(BODY[: 2 * MIB])), Extent(4 * MIB, MIB, crc64nvme(BODY[4 * MIB : 5 * MIB]))]
+    zone = BufferZone(resumed=held, start=BODY[: 2 * MIB] + bytes(2 * MIB) + BODY[4 * MIB : 5 * MIB])
+    result = rig.load(obj, BODY, zone=zone)
+    assert result.resumed_bytes == 3 * MIB
+    assert rig.fetched_bytes(obj) == SIZE - 3 * MIB
+    assert result.verified == "crc64nvme"

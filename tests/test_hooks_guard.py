@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from aiohttp import web
 
-from modelstream.hooks.guard import Facts, Guard, Rules, is_loopback, refusal
+from modelstream.hooks.guard import GUARDED, Facts, Guard, Rules, is_loopback, refusal
+from modelstream.hooks.routes import add_routes
 
 TOKEN = "the-token-of-this-process"
 ADMIN = "an admin token of at least 32 characters"
@@ -107,3 +109,13 @@ def test_every_process_has_its_own_token() -> None:
 )
 def test_loopback_is_told_from_what_looks_like_it(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+def test_every_route_is_guarded_and_a_get_changes_nothing() -> None:
+    routes = web.RouteTableDef()
+    add_routes(routes, Guard(), dict, None)
+    kinds = {(route.method, route.path): getattr(route.handler, GUARDED, None) for route in routes}
+    assert len(kinds) >= 3
+    assert {kind for (method, _), kind in kinds.items() if method == "GET"} == {"reading"}
+    assert {kind for (method, _), kind in kinds.items() if method != "GET"} == {"changing"}
+    assert all(path.startswith("/modelstream/") for _, path in kinds)

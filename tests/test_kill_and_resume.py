@@ -11,9 +11,11 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,8 +30,10 @@ from rig.whole_cache import cache_toml
 
 KEY = "checkpoints/killed.safetensors"
 BODY = safetensors_bytes("killed", 128 * MIB)
+SHORT_KEY = "checkpoints/short.safetensors"
+SHORT = safetensors_bytes("short", 20 * MIB)
 KILLS = 12
-RATE = 24 * MIB
+RATE = 32 * MIB
 """of one connection: slow enough that a kill falls into the middle"""
 
 
@@ -61,10 +65,10 @@ class Loaders:
 
 
 @contextlib.contextmanager
-def loaders(folder: Path, seaweed, proxy: FaultProxy) -> Iterator[Loaders]:
+def loaders(folder: Path, seaweed, proxy: FaultProxy, key: str = KEY) -> Iterator[Loaders]:
     config = folder / "config.toml"
     config.write_text(cache_toml(seaweed, proxy.url, ram_bytes=256 * MIB, transfer="connections_max = 3\npart_size_mb = 4\n"))
-    command = [sys.executable, "-m", "rig.loader_process", str(config), str(folder / "ssd"), KEY]
+    command = [sys.executable, "-m", "rig.loader_process", str(config), str(folder / "ssd"), key]
     process = subprocess.Popen(command, cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         yield Loaders(process)
@@ -77,7 +81,10 @@ def loaders(folder: Path, seaweed, proxy: FaultProxy) -> Iterator[Loaders]:
 
 @pytest.fixture
 def proxy(seaweed) -> Iterator[FaultProxy]:
-    seaweed.client().put_object(Bucket=seaweed.bucket, Key=KEY, Body=BODY, ChecksumAlgorithm="CRC64NVME")
+    s3 = seaweed.client()
+    for key, body in ((KEY, BODY), (SHORT_KEY, SHORT)):
+        s3.put_object(Bucket=seaweed.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME")
+    s3.close()
     with FaultProxy(seaweed.host, seaweed.port) as proxy:
         yield proxy
 
@@ -91,8 +98,8 @@ def test_a_load_that_is_killed_again_and_again_is_resumed_and_never_shows_a_part
         for _ in range(KILLS):
             proxy.clear()
             proxy.on(faults.Drip(RATE), path=KEY, times=None)
-            pid = load.start()
-            enough = chance.randint(1, 24 * MIB)
+            pid = load.start("hold")
+            enough = chance.randint(1, 40 * MIB)
             eventually(lambda enough=enough: proxy.sent_bytes(KEY) >= enough or bool(shown_files(ssd)), within_s=10)
             os.kill(pid, signal.SIGKILL)
             load.end()
@@ -113,6 +120,24 @@ def test_a_load_that_is_killed_again_and_again_is_resumed_and_never_shows_a_part
         assert said["source"] == "ssd"
         assert proxy.sent_bytes(KEY) == 0
         assert not list((ssd / "partial").iterdir())
+
+
+def test_a_load_that_is_killed_while_its_copy_becomes_final_leaves_it_whole_or_absent(seaweed, proxy, tmp_path):
+    """Case 35, the last moments: fsync, record, rename.  Each round begins with an empty disk."""
+    chance = random.Random(36)
+    ssd = tmp_path / "ssd"
+    with loaders(tmp_path, seaweed, proxy, SHORT_KEY) as load:
+        for _ in range(KILLS):
+            shutil.rmtree(ssd, ignore_errors=True)
+            proxy.clear()
+            pid = load.start("hold")
+            assert eventually(lambda: proxy.sent_bytes(SHORT_KEY) >= len(SHORT), within_s=10)
+            threading.Event().wait(chance.uniform(0, 0.12))  # the instant of the kill: any is right
+            os.kill(pid, signal.SIGKILL)
+            load.end()
+            assert len(nothing_partial_is_shown(ssd, SHORT)) <= 1
+            load.start()
+            assert load.end().get("sha256") == hashlib.sha256(SHORT).hexdigest()
 
 
 def test_a_process_without_file_descriptors_fails_in_words_and_leaves_nothing_behind(seaweed, proxy, tmp_path):

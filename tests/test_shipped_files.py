@@ -72,7 +72,8 @@ def matches(rules: dict[str, str], paths: list[Path]) -> list[tuple[str, str, in
 
 def test_the_archive_holds_the_extension_and_nothing_else():
     top = {path.relative_to(ROOT).parts[0] for path in SHIPPED}
-    assert {"__init__.py", "prestartup_script.py", "requirements.txt", "pyproject.toml", "storage", "cache", "hooks", "nodes", "telemetry"} <= top
+    assert {"__init__.py", "prestartup_script.py", "requirements.txt", "pyproject.toml", "LICENSE"} <= top
+    assert {"storage", "cache", "hooks", "nodes", "telemetry"} <= top
     assert not top & {"tests", "bench", "docs", "dev.py"}
     assert not [name for name in top if name.startswith(".")]
 

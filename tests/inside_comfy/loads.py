@@ -244,9 +244,13 @@ def test_outside_a_node_nothing_is_shown_and_no_interrupt_is_taken(comfy: Any, s
 
 
 # -- the model library -----------------------------------------------------------------------------------------------
-def test_the_model_library_lists_both_and_local_files_win(comfy: Any) -> None:
+def test_the_model_library_lists_both_and_local_files_win(comfy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.model_manager import ModelFileManager
 
+    app = types.SimpleNamespace(middlewares=[])
+    monkeypatch.setitem(
+        sys.modules, "server", types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=types.SimpleNamespace(app=app)))
+    )
     comfy.seams.put_on(LibrarySeam(comfy.runtime))
     comfy.local("checkpoints/mine.safetensors")
     comfy.local("checkpoints/renamed.ckpt")

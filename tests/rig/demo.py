@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,20 +185,27 @@ def make_image(server: ComfyServer, size: Size, tell: Any) -> Run:
 
 
 def checked_report(server: ComfyServer, done: Run, size: Size, uploaded: ModelSet) -> Report:
-    loads = tuple(load for load in server.get("/modelstream/status")["loads"] if load["prompt"] in ("", done.prompt_id))
+    loads = tuple(load for load in server.get("/modelstream/status")["loads"] if load["prompt"] == done.prompt_id)
     image = kept_copy(done.images[0], size)
+    check_image(image)
+    check_streamed(loads, {key: uploaded.size_bytes(key) for key in (f"checkpoints/{size.file}", f"loras/{size.file}")})
+    return Report(server, image, loads)
+
+
+def check_image(image: Path) -> None:
     spread = spread_of(image)
-    if spread <= FLATTEST_IMAGE:
+    if not spread > FLATTEST_IMAGE:
         raise DemoFailed(f"the image is one flat colour (standard deviation {spread:.2f})")
-    report = Report(server, image, loads)
-    for folder in ("checkpoints", "loras"):
-        key = f"{folder}/{size.file}"
-        load = next((load for load in loads if (load["folder"], load["name"]) == (folder, size.file)), None)
-        if load is None:
-            raise DemoFailed(f"{key} was never loaded through Model Stream: {[load['name'] for load in loads]}")
-        if load["source"] != "bucket" or load["wire_bytes"] < uploaded.size_bytes(key):
-            raise DemoFailed(f"{key} did not stream: {load}")
-    return report
+
+
+def check_streamed(loads: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]) -> None:
+    """Every object of ``wanted`` (folder/name → bytes) came over the wire, all of it."""
+    came = {f"{load['folder']}/{load['name']}": load for load in loads}
+    for key, size_bytes in wanted.items():
+        if key not in came:
+            raise DemoFailed(f"{key} was never loaded through Model Stream; loaded were: {', '.join(came) or 'none'}")
+        if came[key]["source"] != "bucket" or came[key]["wire_bytes"] < size_bytes:
+            raise DemoFailed(f"{key} did not stream: {came[key]['wire_bytes']} of {size_bytes} bytes, from the {came[key]['source']}")
 
 
 def kept_copy(image: Path, size: Size) -> Path:
@@ -233,6 +240,7 @@ def in_units(size_bytes: int) -> str:
 def stay(server: ComfyServer, *, open_browser: bool) -> None:
     say(f"\nComfyUI is at {server.url} with the bucket's models in its lists. Ctrl-C ends everything and removes it.")
     if open_browser:
+        server.post("/settings/Comfy.TutorialCompleted", True)  # no dialog over the first look
         with contextlib.suppress(webbrowser.Error):
             webbrowser.open(server.url)
     pause = threading.Event()

@@ -6,6 +6,7 @@ Those that ask the server first take a 2xx answer for granted and hand anything 
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -272,3 +273,52 @@ class First:
             exchange.relay(exchange.forward())
         else:
             self.then(exchange)
+
+
+class Storm:
+    """Any fault at any request, drawn from a seed: ``share`` of the requests are hit, ``limit`` at most.
+
+    Which request gets which fault depends on the order in which they arrive, so a seed makes a kind of storm and not an
+    exact one; what has to hold holds in all of them.
+    """
+
+    def __init__(self, seed: int, *, share: float = 0.4, limit: int = 40, versions: Callable[[], object] | None = None) -> None:
+        """versions: overwrites the object; drawn now and then, too."""
+        self._chance = random.Random(seed)
+        self._lock = threading.Lock()
+        self._share = share
+        self._left = limit
+        self._versions = versions
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self._lock:
+            action = self._draw() if self._left and self._chance.random() < self._share else None
+            self._left -= action is not None
+        if action is None:
+            exchange.relay(exchange.forward())
+        else:
+            exchange.request.fault = f"Storm {type(action).__name__}"
+            action(exchange)
+
+    def _draw(self) -> Action:
+        at = self._chance.randrange(1 << 20)
+        faults: list[Action] = [
+            CutBefore(reset=bool(at % 2)),
+            CutMid(at, reset=bool(at % 2)),
+            ShortLength(at // 2),
+            NoLength(at // 2),
+            Status(self._chance.choice((500, 502, 504)), "InternalError"),
+            Status(503, "SlowDown"),
+            Status(416, "InvalidRange"),
+            Status(412, "PreconditionFailed"),
+            wrong_content_range(start=at % 3, end=at % 2, total=at % 5),
+            html_page(),
+            xml_error_with_status_200(),
+            CloseAfter(),
+            with_header("Content-Encoding", "gzip"),
+            Without(("range",)),
+            Without(("if-match",)),
+        ]
+        if self._versions is not None and self._chance.random() < 0.2:
+            return First(self._versions, then=self._chance.choice([faults[-1], None]))
+        return self._chance.choice(faults)

@@ -1,8 +1,9 @@
 """A process that can be killed: imports everything once, then forks one loader for every line on its input.
 
-    python loader_process.py CONFIG.toml SSD KEY [TESTS-FOLDER]
+    python -m rig.loader_process CONFIG.toml SSD KEY
 
-A line is "load" or "load LIMIT" (RLIMIT_NOFILE in the fork).  It answers with one JSON line each: ``{"pid": …}`` when a
+A line is "load", "load LIMIT" (RLIMIT_NOFILE in the fork) or "hold": that loader does not end by itself, so that its
+process id stays its own until it is killed.  It answers with one JSON line each: ``{"pid": …}`` when a
 loader starts, what the loader found (``{"sha256", "source", "wire_bytes"}`` or ``{"error", "message"}``), and
 ``{"ended": STATUS}``; the middle one is missing when the loader was killed.
 """
@@ -13,6 +14,7 @@ import hashlib
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -47,7 +49,7 @@ def main() -> None:
 
     say(ready=True)
     for line in sys.stdin:
-        limit = line.split()[1:]
+        hold, limit = line.startswith("hold"), line.split()[1:]
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -56,6 +58,8 @@ def main() -> None:
                     resource.setrlimit(resource.RLIMIT_NOFILE, (int(limit[0]), int(limit[0])))
                 load(toml, ssd, key)
                 code = 0
+                if hold:
+                    signal.pause()
             finally:
                 os._exit(code)
         say(pid=pid)

@@ -1,0 +1,204 @@
+"""How long ComfyUI's event loop is held up while a catalog of 100,000 objects is listed and a model streams.
+
+A custom node of the benchmark's own, in the real server, times every callback that the loop runs, and a heartbeat that
+should come every 5 ms.  A callback's time holds everything that keeps it from ending, waits for the interpreter's lock
+and for a core included; only the interpreter's garbage collections are taken out and shown by themselves, because
+ComfyUI starts one after a prompt and that stops every thread for as long as all of ComfyUI's objects take.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from .lister import BUCKET as LARGE_BUCKET
+from .lister import lister
+from .objects import Bucket, synthetic
+from .processes import ROOT, SERVER_CORE, pinned
+
+OBJECTS = 100_000
+OBJECT_MB = 500
+LIMIT_S = 120.0
+QUIET_S = 2.0
+
+CONFIG = """
+[catalog]
+refresh_s = 0
+[profiles.large]
+endpoint = "{large}"
+access_key_id = "AKIABENCHBENCHBENCH0"
+secret_access_key = "not-a-secret-of-anybody"
+[profiles.near]
+endpoint = "{near}"
+access_key_id = "{access_key}"
+secret_access_key = "{secret_key}"
+[[origins]]
+name = "near"
+bucket = "{bucket}"
+profile = "near"
+[[origins]]
+name = "large"
+bucket = "{large_bucket}"
+profile = "large"
+"""
+
+NODE = '''
+import asyncio, gc, json, sys, threading, time
+from aiohttp import web
+from server import PromptServer
+
+seen = {"callbacks": [], "late": [], "gc": []}
+run = asyncio.events.Handle._run
+
+LOOP_THREAD = threading.get_ident()
+collecting = {"since": 0.0, "total": 0.0}
+
+def on_gc(phase, info):
+    """A collection stops every thread, whoever starts it."""
+    if phase == "start":
+        collecting["since"] = time.perf_counter()
+        return
+    took = time.perf_counter() - collecting["since"]
+    collecting["total"] += took
+    if took > 0.005:
+        frame = sys._getframe().f_back
+        where = f"{place(frame) if frame else '?'} in {threading.current_thread().name}"
+        seen["gc"].append((took, f"generation {info['generation']}, {where}"))
+
+gc.callbacks.append(on_gc)
+now = {"since": None, "stack": ""}
+
+def timed(self):
+    now["stack"] = ""
+    start = now["since"] = time.perf_counter()
+    collected = collecting["total"]
+    try:
+        return run(self)
+    finally:
+        now["since"] = None
+        took = time.perf_counter() - start - (collecting["total"] - collected)
+        if took > 0.002:
+            seen["callbacks"].append((took, now["stack"] or repr(self)[:300]))
+
+asyncio.events.Handle._run = timed
+
+def watch():
+    """Where the loop's thread is when a callback takes long."""
+    while True:
+        time.sleep(0.01)
+        since = now["since"]
+        if since is not None and time.perf_counter() - since > 0.015 and not now["stack"]:
+            frame, places = sys._current_frames().get(LOOP_THREAD), []
+            while frame is not None and len(places) < 14:
+                places.append(place(frame))
+                frame = frame.f_back
+            now["stack"] = " < ".join(places)
+
+def place(frame):
+    return f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno} {frame.f_code.co_name}"
+
+threading.Thread(target=watch, daemon=True).start()
+
+async def beat():
+    while True:
+        start = time.perf_counter()
+        await asyncio.sleep(0.005)
+        seen["late"].append(time.perf_counter() - start - 0.005)
+
+@PromptServer.instance.routes.post("/bench/heartbeat")
+async def heartbeat(_):
+    answer = {name: list(values) for name, values in seen.items()}
+    for values in seen.values():
+        values.clear()
+    return web.json_response(answer)
+
+PromptServer.instance.loop.create_task(beat())
+NODE_CLASS_MAPPINGS = {}
+
+class UsesUp:
+    """An output node that takes a VAE-less state dict and does nothing with it."""
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"name": ("STRING", {})}}
+    RETURN_TYPES = ()
+    FUNCTION = "load"
+    OUTPUT_NODE = True
+    def load(self, name):
+        import comfy.utils, folder_paths
+        tensors = comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("checkpoints", name))
+        return {"ui": {"tensors": [len(tensors)]}}
+
+NODE_CLASS_MAPPINGS["BenchUsesUp"] = UsesUp
+'''
+
+
+def event_loop_row(*, quick: bool) -> dict[str, Any]:
+    """One run on the real server.  Everything that goes wrong is an answer with "error"."""
+    from tests.rig.comfy import ComfyServer, Refused
+    from tests.rig.processes import ServerFailed
+    from tests.rig.seaweed import Seaweed
+
+    size_mb = 100 if quick else OBJECT_MB
+    path = synthetic(ROOT / ".venv" / "models" / "bench" / f"loop{size_mb}.safetensors", size_mb * 10**6, seed=2)
+    with ExitStack() as opened:
+        base = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="modelstream-bench-")))
+        large = opened.enter_context(lister(OBJECTS, prefix=pinned(SERVER_CORE)))
+        server = opened.enter_context(Seaweed(memory_limit_mib=None, prefix=pinned(SERVER_CORE)))
+        Bucket(server).put(f"checkpoints/{path.name}", path)
+        keys = {"access_key": server.access_key, "secret_key": server.secret_key, "bucket": server.bucket}
+        config = CONFIG.format(large=large, near=server.endpoint, large_bucket=LARGE_BUCKET, **keys)
+        node = base / "custom_nodes" / "bench_heartbeat.py"
+        node.parent.mkdir(parents=True)
+        node.write_text(NODE)
+        try:
+            with ComfyServer(config=config, base=base) as comfy:
+                return _watched(comfy, path.name)
+        except (ServerFailed, Refused, AssertionError, TimeoutError) as error:
+            return {"error": str(error).splitlines()[0]}
+
+
+def _watched(comfy: Any, name: str) -> dict[str, Any]:
+    pause = threading.Event()
+    _wait_listed(comfy, pause)
+    pause.wait(QUIET_S)
+    comfy.post("/bench/heartbeat")
+    pause.wait(QUIET_S)
+    idle = figures(comfy.post("/bench/heartbeat"))
+    _refresh(comfy)
+    comfy.prompt({"1": {"class_type": "BenchUsesUp", "inputs": {"name": name}}}).expect()
+    _wait_listed(comfy, pause)
+    busy = comfy.post("/bench/heartbeat")
+    slow = [(round(took * 1e3, 1), what) for took, what in sorted(busy["callbacks"], reverse=True)[:5]]
+    collections = [(round(took * 1e3, 1), what) for took, what in sorted(busy["gc"], reverse=True)[:5]]
+    return {**figures(busy), "idle": idle, "slowest_callbacks": slow, "slowest_collections": collections}
+
+
+def figures(answer: dict[str, Any]) -> dict[str, float]:
+    late = sorted(answer["late"]) or [0.0]
+    longest = max((took for took, _ in answer["callbacks"]), default=0.0)
+    collection = max((took for took, _ in answer["gc"]), default=0.0)
+    return {
+        "longest_callback_ms": longest * 1e3,
+        "longest_gc_ms": collection * 1e3,
+        "late_p99_ms": late[int(len(late) * 0.99)] * 1e3,
+        "late_max_ms": late[-1] * 1e3,
+    }
+
+
+def _refresh(comfy: Any) -> None:
+    prefix = "/modelstream"
+    token = comfy.get(f"{prefix}/token")["token"]
+    answer = comfy.request("POST", f"{prefix}/refresh", {}, {"X-Model-Stream-Token": token})
+    assert answer.status == 202, f"the refresh was refused: {answer.status}"
+
+
+def _wait_listed(comfy: Any, pause: threading.Event) -> None:
+    for _ in range(int(LIMIT_S / 0.2)):
+        origins = comfy.get("/modelstream/status")["origins"]
+        if all(not origin["refreshing"] and origin["objects"] for origin in origins):
+            return
+        pause.wait(0.2)
+    raise TimeoutError("the catalog was not listed in time")
