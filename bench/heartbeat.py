@@ -54,19 +54,17 @@ seen = {"callbacks": [], "late": [], "gc": []}
 run = asyncio.events.Handle._run
 
 LOOP_THREAD = threading.get_ident()
-collecting = {"since": 0.0, "total": 0.0}
+started = [0.0]
 
 def on_gc(phase, info):
     """A collection stops every thread, whoever starts it."""
+    end = time.perf_counter()
     if phase == "start":
-        collecting["since"] = time.perf_counter()
-        return
-    took = time.perf_counter() - collecting["since"]
-    collecting["total"] += took
-    if took > 0.005:
+        started[0] = end
+    elif end - started[0] > 0.001:
         frame = sys._getframe().f_back
         where = f"{place(frame) if frame else '?'} in {threading.current_thread().name}"
-        seen["gc"].append((took, f"generation {info['generation']}, {where}"))
+        seen["gc"].append((started[0], end, f"generation {info['generation']}, {where}"))
 
 gc.callbacks.append(on_gc)
 now = {"since": None, "stack": ""}
@@ -74,14 +72,17 @@ now = {"since": None, "stack": ""}
 def timed(self):
     now["stack"] = ""
     start = now["since"] = time.perf_counter()
-    collected = collecting["total"]
     try:
         return run(self)
     finally:
         now["since"] = None
-        took = time.perf_counter() - start - (collecting["total"] - collected)
-        if took > 0.002:
-            seen["callbacks"].append((took, now["stack"] or repr(self)[:300]))
+        end = time.perf_counter()
+        if end - start > 0.002:
+            seen["callbacks"].append((start, end, now["stack"] or name_of(self)))
+
+def name_of(handle):
+    tasks = [t for t in gc.get_referents(handle._callback) if isinstance(t, asyncio.Task)]
+    return repr(tasks[0].get_coro() if tasks else handle)[:300]
 
 asyncio.events.Handle._run = timed
 
@@ -171,21 +172,34 @@ def _watched(comfy: Any, name: str) -> dict[str, Any]:
     comfy.prompt({"1": {"class_type": "BenchUsesUp", "inputs": {"name": name}}}).expect()
     _wait_listed(comfy, pause)
     busy = comfy.post("/bench/heartbeat")
-    slow = [(round(took * 1e3, 1), what) for took, what in sorted(busy["callbacks"], reverse=True)[:5]]
-    collections = [(round(took * 1e3, 1), what) for took, what in sorted(busy["gc"], reverse=True)[:5]]
-    return {**figures(busy), "idle": idle, "slowest_callbacks": slow, "slowest_collections": collections}
+    slow, collections = longest_first(without(busy["callbacks"], busy["gc"])), longest_first(busy["gc"])
+    return {**figures(busy), "idle": idle, "slowest_callbacks": slow[:5], "slowest_collections": collections[:5]}
+
+
+Span = tuple[float, float, str]
+"""start and end on one clock, and what it was"""
+
+
+def without(callbacks: list[Span], collections: list[Span]) -> list[Span]:
+    """The callbacks, each shorter by the collections that happened in it."""
+    found = []
+    for start, end, what in callbacks:
+        lost = sum(max(0.0, min(end, stop) - max(start, begin)) for begin, stop, _ in collections)
+        found.append((start, end - lost, what))
+    return found
+
+
+def longest_first(spans: list[Span]) -> list[tuple[float, str]]:
+    """In milliseconds."""
+    return [(round((end - start) * 1e3, 1), what) for start, end, what in sorted(spans, key=lambda s: s[0] - s[1])]
 
 
 def figures(answer: dict[str, Any]) -> dict[str, float]:
     late = sorted(answer["late"]) or [0.0]
-    longest = max((took for took, _ in answer["callbacks"]), default=0.0)
-    collection = max((took for took, _ in answer["gc"]), default=0.0)
-    return {
-        "longest_callback_ms": longest * 1e3,
-        "longest_gc_ms": collection * 1e3,
-        "late_p99_ms": late[int(len(late) * 0.99)] * 1e3,
-        "late_max_ms": late[-1] * 1e3,
-    }
+    longest = max((end - start for start, end, _ in without(answer["callbacks"], answer["gc"])), default=0.0)
+    collection = max((end - start for start, end, _ in answer["gc"]), default=0.0)
+    found = {"longest_callback": longest, "longest_gc": collection, "late_p99": late[int(len(late) * 0.99)], "late_max": late[-1]}
+    return {f"{name}_ms": seconds * 1e3 for name, seconds in found.items()}
 
 
 def _refresh(comfy: Any) -> None:

@@ -21,6 +21,7 @@ ALIGN_BYTES = 4096
 
 _EXTRA = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 O_DIRECT = getattr(os, "O_DIRECT", 0)
+COPY_BYTES = 1 << 20
 SYNC_FILE_RANGE_WRITE = 2
 """linux/fs.h"""
 
@@ -90,6 +91,18 @@ class Disk:
             os.posix_fallocate(fd, 0, size_bytes)
         else:
             os.ftruncate(fd, size_bytes)
+
+    def copy(self, source: int, target: int, offset: int, length: int) -> int:
+        """Up to ``length`` bytes from one file to the same place in another; 0 at the end of ``source``.
+
+        Inside the kernel where it can (some file systems then share the blocks).
+        """
+        if hasattr(os, "copy_file_range"):
+            with contextlib.suppress(OSError):  # other file systems, or one that does not do it: by hand
+                return os.copy_file_range(source, target, length, offset, offset)
+        piece = bytearray(min(length, COPY_BYTES))
+        got = self.pread(source, memoryview(piece), offset)
+        return self.pwrite(target, memoryview(piece)[:got], offset) if got > 0 else 0
 
     def fsync(self, fd: int) -> None:
         os.fsync(fd)

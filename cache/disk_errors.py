@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+from pathlib import Path
 
 from ..storage.errors import DiskFailed, ModelStreamError, NoRoom
 
@@ -15,8 +17,11 @@ _FULL = {
 _FILES = frozenset({errno.EMFILE, errno.ENFILE})
 
 
-def disk_error(error: OSError, problem: str, subject: str = "") -> ModelStreamError:
-    """``problem``: what could not be done, a clause."""
+def disk_error(error: OSError, problem: str, subject: str = "", where: Path | None = None) -> ModelStreamError:
+    """``problem``: what could not be done, a clause.  ``where``: on that disk, to tell a full one from one without inodes."""
+    if error.errno == errno.ENOSPC and where is not None and out_of_inodes(where):
+        cause = "the disk has no free inodes (it holds too many files)"
+        return NoRoom(problem, subject=subject, cause=cause, next_step="delete files on that disk, or choose another ssd.directory")
     if error.errno in _FULL:
         cause, step = _FULL[error.errno]
         return NoRoom(problem, subject=subject, cause=cause, next_step=step)
@@ -26,3 +31,12 @@ def disk_error(error: OSError, problem: str, subject: str = "") -> ModelStreamEr
     cause = f"the disk answered: {error.strerror or type(error).__name__}"
     step = "look at the system's log for errors of this disk, or choose another ssd.directory"
     return DiskFailed(problem, subject=subject, cause=cause, next_step=step)
+
+
+def out_of_inodes(where: Path) -> bool:
+    """False where that cannot be told (no statvfs, or a file system that makes inodes as it needs them)."""
+    try:
+        figures = os.statvfs(where)
+    except (OSError, AttributeError):
+        return False
+    return figures.f_files > 0 and figures.f_favail == 0

@@ -114,9 +114,12 @@ class Entries:
             return
         self._disk.fsync_directory(directory.parent)
 
-    def set_aside(self, digest: str) -> None:
-        """To quarantine: not deleted, for whoever wants to know what the disk did; the next sweep reclaims it."""
-        self._move_away(digest, self._layout.quarantine)
+    def set_aside(self, digest: str) -> Path:
+        """To quarantine: not deleted, for whoever wants to know what the disk did; reclaimed when room is needed.
+
+        Returns where it is.
+        """
+        return self._move_away(digest, self._layout.quarantine)
 
     def take_out(self, digest: str) -> Path:
         """First half of deleting: from now on the entry is absent.  Returns where it is."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import threading
 from typing import Protocol
 
 from . import pages
@@ -35,7 +36,10 @@ class LandingBuffer(Protocol):
 
 
 class PassingMemory:
-    """Raises OSError where the system refuses so much.  `forget` and writers touch different bytes at any moment."""
+    """Raises OSError where the system refuses so much.  `forget` and writers touch different bytes at any moment.
+
+    The lock keeps `forget` from addresses that are somebody else's after `close`.
+    """
 
     in_file = False
 
@@ -46,6 +50,8 @@ class PassingMemory:
         shift = -base % pages.HUGE
         self._address = base + shift
         self._size_bytes = size_bytes
+        self._lock = threading.Lock()
+        self._closed = False
         self.view = memoryview(self._mapping)[shift : shift + size_bytes]
         with contextlib.suppress(OSError, AttributeError):  # a kernel without huge pages: small ones serve
             self._mapping.madvise(mmap.MADV_HUGEPAGE)
@@ -54,13 +60,15 @@ class PassingMemory:
         """Whole pages only; the last page of the object counts as whole."""
         first = pages.round_up(start, pages.PAGE)
         last = pages.round_up(end, pages.PAGE) if end == self._size_bytes else end // pages.PAGE * pages.PAGE
-        if last > first:
-            pages.discard(self._address + first, last - first)
+        with self._lock:
+            if last > first and not self._closed:
+                pages.discard(self._address + first, last - first)
 
     def close(self) -> None:
         """The memory goes at once, the addresses when the last view of them is gone."""
         self.forget(0, self._size_bytes)
-        with contextlib.suppress(BufferError):
+        with self._lock, contextlib.suppress(BufferError):
+            self._closed = True
             self.view.release()
             self._mapping.close()
 

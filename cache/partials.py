@@ -9,19 +9,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..storage.objects import ObjectHead, RemoteObject
 from .disk import Disk, is_plain
+from .disk_read import Chunk
 from .owners import Owners
 from .partial import ENTRY_NAME, HEAD_NAME, JOURNAL_NAME
+from .partial_journal import journal_line
 from .paths import Layout, safe_basename
 from .record import CHUNK_BYTES
 
 HEAD_MAX_BYTES = 64 << 10
+JOURNAL_MAX_BYTES = 64 << 20
 STALE_S = 7 * 86400.0
 """a dead partial or a quarantined entry older than this is removed; within it a user comes back to a big download"""
 
@@ -99,6 +103,50 @@ class Partials:
         except OSError:
             return False  # whatever it is, it is not worth more than fetching again
         return True
+
+    def seed(self, obj: RemoteObject, head: ObjectHead, claimed: Sequence[Chunk], source: int) -> None:
+        """A partial with all that the damaged file ``source`` (open) has.  Nobody's: the next fetch takes it up, reads
+        every chunk, and asks the bucket for the damaged ones only.  A copy, since the old file may be mapped.
+        """
+        directory = self.create(obj, head)
+        try:
+            fd = self._disk.create(directory / ENTRY_NAME / safe_basename(obj.id.key))
+            try:
+                self._disk.truncate(fd, head.size_bytes)
+                for chunk in claimed:
+                    self._copy(source, fd, chunk)
+            finally:
+                self._disk.close(fd)
+            journal = self._disk.open(directory / JOURNAL_NAME, os.O_WRONLY | os.O_APPEND)
+            try:
+                self._disk.write(journal, b"".join(journal_line(c.index, c.crc64, c.length) for c in claimed))
+            finally:
+                self._disk.close(journal)
+        except BaseException:
+            self.remove(directory)
+            raise
+        self.release(directory)
+
+    def _copy(self, source: int, target: int, chunk: Chunk) -> None:
+        """What there is of the chunk; what is missing fails its checksum later."""
+        done = 0
+        while done < chunk.length:
+            got = self._disk.copy(source, target, chunk.offset + done, chunk.length - done)
+            if not got:
+                return
+            done += got
+        self._disk.start_writing(target, chunk.offset, chunk.length)
+
+    def journalled_chunks(self, digest: str) -> int | None:
+        """How far a live process is with the object, by the length of its journal; None when none has it on its way."""
+        for entry in self._disk.entries(self._layout.partial):
+            if entry.name.startswith(digest):
+                try:
+                    content = self._disk.read_small(Path(entry.path) / JOURNAL_NAME, JOURNAL_MAX_BYTES)
+                except OSError:
+                    continue
+                return content.count(b"\n")
+        return None
 
     def release(self, directory: Path) -> None:
         """Leaves a partial to whoever comes next, this process included."""

@@ -3,6 +3,7 @@
     <root>/objects/ab/cd/<digest>/<basename>    a complete entry: the object's own bytes, `record.json` beside it
     <root>/partial/<digest>.<owner>/            objects on their way (`cache.partial`)
     <root>/leases/<digest>.<owner>              a process uses the entry: not to be evicted (`cache.leases`)
+    <root>/locks/<digest>                       a process fetches the object: the others wait for it (`cache.ssd_flight`)
     <root>/quarantine/, <root>/trash/           entries that failed a check; entries being deleted
 
 All of it is lexical: nothing here touches the disk except `make_private` and `refuse_unsafe`.  An object's key
@@ -74,6 +75,7 @@ class Layout:
         self.objects = self.root / "objects"
         self.partial = self.root / "partial"
         self.leases = self.root / "leases"
+        self.locks = self.root / "locks"
         self.quarantine = self.root / "quarantine"
         self.trash = self.root / "trash"
         prefix = str(self.objects)
@@ -104,14 +106,17 @@ def _slashes(path: str) -> str:
     return text.lower() if os.name == "nt" else text
 
 
-def refuse_unsafe(root: Path) -> None:
-    """Raises ConfigError when other users could put files where ours are read from."""
+def refuse_unsafe(root: Path, *, shared: bool = False) -> None:
+    """Raises ConfigError when other users could put files where ours are read from.
+
+    shared: a directory of somebody else, which the owner of the configuration names on purpose
+    """
     if not hasattr(os, "geteuid"):
         return
     status = os.lstat(root) if not root.is_symlink() else os.stat(root)
     if not stat.S_ISDIR(status.st_mode):
         raise _refused("is not a directory")
-    if status.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid() and not shared:
         raise _refused(f"belongs to user {status.st_uid}, this process is user {os.geteuid()}")
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         raise _refused("can be written by every user")

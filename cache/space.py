@@ -23,6 +23,8 @@ from .partials import Leftover, Partials
 from .paths import Layout
 from .usage import UsageTable
 
+ENTRIES_A_RETRY = 4
+"""evicted together when a disk is full against the figures; they free 12 inodes, a new object takes 6"""
 RESCAN_S = 2.0
 """how old the table may be before room is made by it: other processes add and evict too (10,000 entries: 0.2 s)"""
 
@@ -156,16 +158,37 @@ class Space:
         self._lease_files.drop(name)
 
     # -- room ----------------------------------------------------------------------------------------------------------
-    def make_room(self, obj: RemoteObject, size_bytes: int, held_bytes: int = 0) -> None:
+    def make_more_room(self, obj: RemoteObject, size_bytes: int) -> bool:
+        """For a disk that is full although the figures say that the object fits: somebody else fills it, a quota, inodes.
+
+        Evicts ``size_bytes``, and a few entries at least.  False when there is not so much to evict.  Takes the room lock.
+        """
+        with self.room_lock:
+            try:
+                self.scan()
+                with self._lock:
+                    idle = self._table.plan(1 << 62, self._lease_files.live()).victims
+                self.make_room(obj, 0, at_least=max(size_bytes, sum(e.size_bytes for e in idle[:ENTRIES_A_RETRY])))
+            except (NoRoom, OSError):
+                return False
+        return bool(idle)
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether an object fits without evicting anything.  Raises OSError."""
+        return self._shortage(size_bytes, 0) <= 0
+
+    def make_room(self, obj: RemoteObject, size_bytes: int, held_bytes: int = 0, at_least: int = 0) -> None:
         """Evicts until ``size_bytes`` fit, of which an adopted partial holds ``held_bytes``.  With the room lock held.
+
+        ``at_least``: bytes to evict whatever the figures say.
 
         Raises NoRoom, and then has deleted nothing unless an entry turned out to be in use on the way.  What is
         freed is counted, not measured: some file systems return the blocks later, and measuring would evict on.
         """
-        needed = self._shortage(size_bytes, held_bytes)
+        needed = max(at_least, self._shortage(size_bytes, held_bytes))
         if needed > 0 or self._scanned_s is None or time.monotonic() - self._scanned_s > RESCAN_S:
             self.scan()
-            needed = self._shortage(size_bytes, held_bytes)
+            needed = max(at_least, self._shortage(size_bytes, held_bytes))
         spared = set(self._lease_files.live()) if needed > 0 else set()
         while needed > 0:
             with self._lock:

@@ -270,6 +270,9 @@ class SsdTier:
     def place(self, entry: Path, record: Record, obj: RemoteObject) -> Record:
         return self._entries.place(entry, record, obj)
 
+    def more_room(self, partial: PartialFile) -> bool:
+        return self._space.make_more_room(partial)
+
     def ended(self, partial: PartialFile, record: Record | None, *, kept: bool) -> None:
         self._space.ended(partial)
         if record is not None:

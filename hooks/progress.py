@@ -92,18 +92,18 @@ def send_text(text: str, where: Executing) -> None:
 
 
 def progress_text(name: str, progress: LoadProgress) -> str:
-    """`sdxl.safetensors  1.2 / 6.9 GB  850 MB/s  7 s left`"""
+    """`sdxl.safetensors · 1.2 / 6.9 GB · 850 MB/s · 7 s left`"""
     parts = [name, _of(progress.done_bytes, progress.size_bytes)]
     if progress.rate_bytes_per_s > 0:
         parts.append(f"{_size(progress.rate_bytes_per_s)}/s")
     if progress.eta_s is not None:
         parts.append(f"{_time(progress.eta_s)} left")
-    return "  ".join(parts)
+    return " · ".join(parts)
 
 
 def finished_text(name: str, opened: Figures) -> str:
-    """`sdxl.safetensors  6.9 GB from the bucket in 8.1 s`"""
-    return f"{name}  {_size(opened.size_bytes)} {_FROM.get(opened.source, opened.source)} in {_time(opened.seconds)}"
+    """`sdxl.safetensors · 6.9 GB from the bucket in 8.1 s`"""
+    return f"{name} · {_size(opened.size_bytes)} {_FROM.get(opened.source, opened.source)} in {_time(opened.seconds)}"
 
 
 def _of(done_bytes: float, size_bytes: float) -> str:

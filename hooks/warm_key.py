@@ -1,6 +1,6 @@
 """When two calls of a loader would give the same model: the key of the warm pool.
 
-A key is made of the files, by what they hold and not how they are called, and of every other argument by value.  A call
+A key is made of the files (an object by its digest, a local file by path, time and size) and of every other argument by value.  A call
 with an argument that is not plain (a class, a function, a tensor) has no key: it is passed on.
 """
 

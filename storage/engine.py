@@ -79,9 +79,9 @@ class TransferEngine:
             self._closed = True
             for transfer in self._transfers:
                 transfer.fail(cancelled(transfer.obj.subject, "Model Stream is stopping"))
-            lanes = list(self._lanes)
+            self._spare_lane()
             self.staff()
-            lanes = list({*lanes, *self._lanes})
+            lanes = list(self._lanes)
         deadline_s = self.clock() + CLOSE_S
         for lane in lanes:
             if lane.thread is not threading.current_thread():
@@ -91,6 +91,7 @@ class TransferEngine:
     def end(self, transfer: Transfer, error: ModelStreamError) -> None:
         with self.lock:
             transfer.fail(error)
+            self._spare_lane()
             self.staff()
 
     def reprioritise(self, transfer: Transfer, priority: Priority) -> None:
@@ -106,13 +107,13 @@ class TransferEngine:
             until_s = self.clock() + LINGER_S
             while True:
                 now = self.clock()
-                step, wake_s = self._choose(now)
+                step, wake_s = self._choose(now, only_ends=lane.spare)
                 if step is not None:
                     step.transfer.lanes += 1
                     step.transfer.flow.lanes += 1
                     return step
                 # While there are transfers one lane stays, to see their pauses and deadlines end.
-                if (self._closed or now >= until_s) and (not self._transfers or self._idle):
+                if lane.spare or ((self._closed or now >= until_s) and (not self._transfers or self._idle)):
                     self._lanes.discard(lane)
                     return None
                 wake_s = min(wake_s, until_s) if now < until_s else wake_s
@@ -151,17 +152,22 @@ class TransferEngine:
     def staff(self) -> None:
         """Lock held.  Wakes the lanes, and makes new ones when there is more to do than lanes to do it."""
         wanted = min(self.connections_max, sum(min(t.wants(), t.flow.count.target) for t in self._transfers))
-        new = wanted - len(self._lanes)
-        if new <= 0 and not self._idle and any(t.is_urgent() for t in self._transfers):
-            new = 1  # every lane is at work or connecting: an end must not wait for that
-        for _ in range(new):
-            lane = Lane(self, next(self._numbers))
-            self._lanes.add(lane)
-            lane.thread.start()
+        for _ in range(wanted - sum(not lane.spare for lane in self._lanes)):
+            self._new_lane()
         self.lock.notify_all()
 
     # -- inside (lock held) --------------------------------------------------------------------------------------------
-    def _choose(self, now: float) -> tuple[Step | None, float]:
+    def _new_lane(self, *, spare: bool = False) -> None:
+        lane = Lane(self, next(self._numbers), spare=spare)
+        self._lanes.add(lane)
+        lane.thread.start()
+
+    def _spare_lane(self) -> None:
+        """A transfer was ended from outside.  When every lane is at work (connecting, say) its end must not wait for one."""
+        if not self._idle and any(t.is_urgent() for t in self._transfers):
+            self._new_lane(spare=True)
+
+    def _choose(self, now: float, *, only_ends: bool) -> tuple[Step | None, float]:
         """A step, or when to ask again."""
         for transfer in self._transfers:
             transfer.expire(now)
@@ -169,6 +175,8 @@ class TransferEngine:
             if transfer.is_urgent():
                 return transfer.next_step(now), now
         wake_s = float("inf")
+        if only_ends:
+            return None, wake_s
         for transfer in sorted(self._transfers, key=lambda t: (t.priority, t.lanes, t.id)):
             if self._may_have_another(transfer):
                 step = transfer.next_step(now)

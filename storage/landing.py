@@ -24,7 +24,11 @@ class LandingZone(Protocol):
         """After ``prepare``: what is already in the buffer and checked (resume).  Sorted, disjoint."""
 
     def landed(self, extent: Extent) -> None:
-        """A part passed all its checks.  Must not block.  May be called by several threads at once."""
+        """A part passed all its checks.  May be called by several threads at once.
+
+        Blocks only while the zone's disk is far behind, and no longer than 50 ms once the transfer has ended.  What
+        it raises ends the transfer.
+        """
 
 
 class RepairableZone(LandingZone, Protocol):

@@ -40,9 +40,13 @@ FAULTS = (Refused, ModelStreamError, *WIRE_FAULTS)
 
 
 class Lane:
-    """Everything here runs in the lane's own thread."""
+    """Everything here runs in the lane's own thread.
 
-    def __init__(self, engine: TransferEngine, number: int) -> None:
+    spare: only there to bring one transfer to its end while all other lanes are at work; makes no connection.
+    """
+
+    def __init__(self, engine: TransferEngine, number: int, *, spare: bool = False) -> None:
+        self.spare = spare
         self._engine = engine
         self._lock = engine.lock
         self._connection: Connection | None = None

@@ -37,6 +37,7 @@ class Signer:
     def __init__(self, origin: Origin, obj: RemoteObject, clock: Clock) -> None:
         self.origin = origin
         self.key = obj.id.key
+        self.listed = obj
         self.version_id: str | None = None
         self.if_match = True
         """False where the server answers 412 although HEAD names the same version; the ETag of every answer is checked anyway"""
@@ -125,7 +126,14 @@ def look(signer: Signer, open_to: OpenTo, subject: str, count: Callable[[], None
         return _ask_one_byte(signer, connection, subject, count), False
     if answer.status != 200:
         raise Refused(refusal_of(answer.status, answer.headers, b"", subject))
-    return read_head(answer.status, answer.headers, subject), True
+    head = read_head(answer.status, answer.headers, subject)
+    listed = signer.listed
+    if head.etag == listed.id.version and head.size_bytes != listed.size_bytes:
+        # One version has one size.  Some gateways answer HEAD with Content-Length 0; a range says what is true.
+        told = _ask_one_byte(signer, connection, subject, count)
+        if told.etag == head.etag:
+            head = replace(head, size_bytes=told.size_bytes)
+    return head, True
 
 
 def _ask_one_byte(signer: Signer, connection: Connection, subject: str, count: Callable[[], None]) -> ObjectHead:

@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 from awscrt.checksums import crc64nvme
 
+from modelstream.cache import pages
+from modelstream.cache import partial as partial_module
 from modelstream.cache.disk import Disk
+from modelstream.cache.partial import PartialFile
 from modelstream.cache.partials import STALE_S
 from modelstream.storage.errors import DiskFailed, ModelStreamError, NoRoom
 from modelstream.storage.events import TierDegraded
@@ -71,12 +74,17 @@ def test_extents_of_any_size_in_any_order_become_the_object(tmp_path: Path, step
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_the_file_itself_can_be_the_landing_buffer(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize("system", ["gives pages back", "does not"])
+def test_an_object_can_land_on_the_disk_without_passing_through_ram(
+    tmp_path: Path, step: int, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if system == "does not":
+        monkeypatch.setattr(pages, "CAN_DISCARD", False)
     obj = remote()
     body = content(obj)
     with tier(tmp_path) as ssd:
         partial = ssd.begin(obj, head_of(obj))
-        view = partial.map()
+        view = partial.landing()
         for extent in extents(body, step):
             view[extent.offset : extent.end] = body[extent.offset : extent.end]
             partial.landed(extent)
@@ -91,11 +99,11 @@ def test_what_a_killed_process_wrote_is_not_fetched_again(tmp_path: Path, mapped
     left_half_done(tmp_path, obj)
     with tier(tmp_path) as ssd:
         partial = ssd.begin(obj, head_of(obj))
-        view = partial.map() if mapped else empty(obj.size_bytes)
+        view = partial.landing() if mapped else empty(obj.size_bytes)
         done = partial.resume_into(view)
         assert [(e.offset, e.end) for e in done] == [(0, CHUNK), (CHUNK, 2 * CHUNK), (2 * CHUNK, 3 * CHUNK)]
         assert all(crc64nvme(body[e.offset : e.end]) == e.crc64 for e in done)
-        assert bytes(view[: 3 * CHUNK]) == body[: 3 * CHUNK]
+        assert mapped or bytes(view[: 3 * CHUNK]) == body[: 3 * CHUNK]
         view[3 * CHUNK :] = body[3 * CHUNK :]
         for extent in extents(body, CHUNK)[3:]:
             partial.landed(extent) if mapped else partial.write_behind(view, extent)
@@ -324,6 +332,13 @@ def test_whichever_call_fails_the_entry_is_whole_or_absent(tmp_path: Path, mappe
     assert nth > 15
 
 
+def fill_landing(partial: PartialFile, body: bytes) -> None:
+    view = partial.landing()
+    for extent in extents(body):
+        view[extent.offset : extent.end] = body[extent.offset : extent.end]
+        partial.landed(extent)
+
+
 def one_way_in(ssd, obj, mapped: bool) -> None:
     body = content(obj)
     partial = ssd.begin(obj, head_of(obj))
@@ -332,7 +347,7 @@ def one_way_in(ssd, obj, mapped: bool) -> None:
             done = partial.resume_into(empty(obj.size_bytes))
             fill(partial, body, done)
         else:
-            view = partial.map()
+            view = partial.landing()
             partial.resume_into(view)
             view[:] = body
             for extent in extents(body):
@@ -382,10 +397,7 @@ def test_a_disk_that_really_fills_up_costs_the_copy_and_nothing_else(tmp_path: P
             partial = ssd.begin(obj, head_of(obj))
             (small / "ballast").write_bytes(bytes(2 << 20))
             with pytest.raises(NoRoom, match="full"):
-                if mapped:
-                    partial.map()
-                else:
-                    fill(partial, content(obj))
+                fill_landing(partial, content(obj)) if mapped else fill(partial, content(obj))
                 partial.commit(None)
             partial.abandon(keep=False)
             assert not list((small / "ssd" / "partial").iterdir()) and ssd.snapshot().reserved_bytes == 0
@@ -394,6 +406,84 @@ def test_a_disk_that_really_fills_up_costs_the_copy_and_nothing_else(tmp_path: P
                 ssd.begin(obj, head_of(obj))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 5])
+def test_bytes_that_are_replaced_after_everything_landed_are_replaced_in_the_file(tmp_path: Path, pieces: int) -> None:
+    """The transfer read the object a second time and found one part damaged; most of the buffer is gone by then."""
+    obj = remote()
+    body = content(obj)
+    wrong = bytearray(body)
+    for at in range(CHUNK // 2, CHUNK // 2 * (pieces + 1), CHUNK // 2):
+        wrong[at + 7] ^= 1
+    with tier(tmp_path) as ssd:
+        partial = ssd.begin(obj, head_of(obj))
+        view = partial.landing()
+        for extent in extents(bytes(wrong)):
+            view[extent.offset : extent.end] = wrong[extent.offset : extent.end]
+            partial.landed(extent)
+        for extent in extents(body):
+            if crc64nvme(view[extent.offset : extent.end]) != extent.crc64:
+                view[extent.offset : extent.end] = body[extent.offset : extent.end]
+                partial.replaced(extent)
+        assert partial.commit(crc64nvme(body)).crc64 == crc64nvme(body)
+        assert ssd.path_for(obj).read_bytes() == body
+
+
+def test_who_lands_faster_than_the_disk_writes_waits_and_is_let_go_when_the_transfer_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(Disk):
+        def __init__(self) -> None:
+            self.go_on = threading.Event()
+
+        def pwrite(self, fd: int, view: memoryview, offset: int) -> int:
+            self.go_on.wait()
+            return super().pwrite(fd, view, offset)
+
+    monkeypatch.setattr(partial_module, "UNWRITTEN_MAX_BYTES", 2 * CHUNK)
+    disk, obj, asked = Hanging(), remote(), threading.Event()
+    body = content(obj)
+    with tier(tmp_path, disk=disk) as ssd:
+        partial = ssd.begin(obj, head_of(obj))
+        view = partial.landing()
+        view[:] = body
+        landed, stop = [], threading.Event()
+
+        def stopped() -> bool:
+            asked.set()
+            return stop.is_set()
+
+        def lane() -> None:
+            for extent in extents(body, CHUNK):
+                partial.landed(extent, stopped)
+                landed.append(extent)
+
+        thread = threading.Thread(target=lane)
+        thread.start()
+        assert asked.wait(10) and len(landed) == 2
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive() and len(landed) == 6
+        disk.go_on.set()
+        partial.commit(crc64nvme(body))
+        assert ssd.path_for(obj).read_bytes() == body
+
+
+def test_memory_that_only_passes_is_given_back_as_it_is_written(tmp_path: Path) -> None:
+    if not pages.CAN_DISCARD:
+        pytest.skip("this system cannot give single pages back")
+    obj = remote(size_bytes=8 * CHUNK + 5)
+    body = content(obj)
+    with tier(tmp_path) as ssd:
+        partial = ssd.begin(obj, head_of(obj))
+        view = partial.landing()
+        for extent in extents(body, CHUNK)[:-1]:
+            view[extent.offset : extent.end] = body[extent.offset : extent.end]
+            partial.landed(extent)
+        ssd._tools.writer.wait(partial)
+        assert bytes(view[: 8 * CHUNK]) == bytes(8 * CHUNK)
+        partial.abandon(keep=False)
 
 
 def test_a_whole_object_from_ram_is_one_extent(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_an_unfinished_object_has_no_final_name(tmp_path: Path, mapped: bool) ->
     with tier(tmp_path / "ssd") as ssd:
         partial = ssd.begin(obj, head_of(obj))
         if mapped:
-            partial.map()
+            partial.landing()
         assert not shown(tmp_path / "ssd") and ssd.lookup(obj) is None
         with pytest.raises(DiskFailed, match="not complete"):
             partial.commit(None)

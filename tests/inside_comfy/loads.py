@@ -220,7 +220,7 @@ def test_the_node_shows_name_bytes_rate_and_time_left(comfy: Any, in_a_node: Any
             watch.progress(LoadProgress(6_900_000_000, 1_200_000_000, 850e6, 6.7, "bucket"))
     finally:
         utils.set_progress_bar_global_hook(None)
-    assert server.texts == [("4", "sdxl.safetensors  1.2 / 6.9 GB  850 MB/s  6.7 s left")]
+    assert server.texts == [("4", "sdxl.safetensors · 1.2 / 6.9 GB · 850 MB/s · 6.7 s left")]
     assert bars == [(1144, 6580, "4")]
 
 

@@ -118,7 +118,8 @@ class ComfyServer:
 
     @property
     def config_path(self) -> Path:
-        return self.base / "user" / "__modelstream" / "config.toml"
+        knows_system_directories = "def get_system_user_directory" in (comfyui_path() / "folder_paths.py").read_text("utf-8")
+        return self.base / "user" / ("__modelstream" if knows_system_directories else "modelstream") / "config.toml"
 
     @property
     def pid(self) -> int:

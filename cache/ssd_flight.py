@@ -1,0 +1,94 @@
+"""Single flight between processes: who fetches an object holds the lock of its digest, the others wait and find it.
+
+    <root>/locks/<digest>      empty; held with flock (msvcrt on Windows), removed by who held it
+
+An optimisation only.  Some network file systems take every lock and keep none, others refuse: then two processes
+fetch the same object side by side, each into a file of its own, and the first to finish gives it its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .disk import Disk
+from .paths import Layout, is_digest
+
+HELD_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(fd: int) -> None:
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class Flight:
+    """One process's right to fetch one object.  ``waited``: somebody else had it before.  Any thread."""
+
+    def __init__(self, give_back: Callable[[], None], *, waited: bool = False) -> None:
+        self._give_back = [give_back]
+        self.waited = waited
+
+    def release(self) -> None:
+        """Any number of times."""
+        with contextlib.suppress(IndexError):
+            self._give_back.pop()()
+
+
+class FlightLocks:
+    """Any thread.  Two threads of one process exclude each other like two processes."""
+
+    def __init__(self, disk: Disk, layout: Layout) -> None:
+        self._disk = disk
+        self._layout = layout
+
+    def take(self, digest: str) -> Flight | None:
+        """None while somebody else has it.  Where there are no locks at all everybody gets one."""
+        path = self._layout.locks / digest
+        while True:
+            try:
+                fd = self._disk.open(path, os.O_RDWR | os.O_CREAT)
+            except OSError:
+                return Flight(lambda: None)
+            try:
+                _lock(fd)
+                if self._is(path, fd):
+                    return Flight(lambda: self._drop(path, fd))
+            except OSError as error:
+                self._disk.close(fd)
+                return None if error.errno in HELD_BY_ANOTHER else Flight(lambda: None)
+            self._disk.close(fd)  # its last holder has just removed it: the next one will be made anew
+
+    def sweep(self) -> None:
+        """Removes the files of processes that died with the lock held."""
+        for name in self._names():
+            flight = self.take(name)
+            if flight is not None:
+                flight.release()
+
+    def _names(self) -> Iterator[str]:
+        return (entry.name for entry in self._disk.entries(self._layout.locks) if is_digest(entry.name))
+
+    def _is(self, path: Path, fd: int) -> bool:
+        try:
+            found, held = self._disk.lstat(path), os.fstat(fd)
+        except FileNotFoundError:
+            return False
+        return (found.st_ino, found.st_dev) == (held.st_ino, held.st_dev)
+
+    def _drop(self, path: Path, fd: int) -> None:
+        """Removed first, unlocked then: whoever waits for this file sees that it is not the one any more."""
+        with contextlib.suppress(OSError):  # open elsewhere on Windows, or the disk is gone: an empty file stays
+            self._disk.unlink(path)
+        with contextlib.suppress(OSError):
+            self._disk.close(fd)

@@ -1,0 +1,193 @@
+"""Seam: who leaves the device when memory is needed there, and when the warm pool lets go.
+
+* ``free_memory`` is what ComfyUI calls before it loads a model.  Here the models on the device go in the pool's order, one
+  after the other until there is room; then core's own function does what it always does.  Core's order among fully loaded
+  models is by references and size, which knows nothing of use.
+* ``extra_reserved_memory``: the working memory that the owner wants kept free is added to core's own reserve.
+* ``PromptExecutor.reset`` ("free model and node cache") empties the pool; "unload models" leaves it: their memory on the
+  device goes, as ever, by ``free_memory``.
+* ``PromptQueue.get_flags`` is called by the thread that runs prompts, between two of them: keep-alive, budgets and
+  compaction are seen to there, and nowhere else.
+
+Where ComfyUI runs with dynamic VRAM it pages weights itself: the pool keeps models and ``free_memory`` is passed on.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..cache.vram_choice import Candidate, order
+from .devices import compact
+from .host_copies import host_copy_bytes
+from .seam import Seam, Wrapped, shape_problem
+from .warm_models import WarmModelsSeam
+
+WAKE_FLAG = "modelstream_wake"
+"""set on ComfyUI's queue to wake the thread that runs prompts; taken out again before ComfyUI sees it"""
+TO_DEVICE_BYTES_PER_S = 12e9
+"""PCIe 4.0 x16 from pageable or pinned memory, as the policies were measured with"""
+FROM_DEVICE_BYTES_PER_S = 6e9
+"""into fresh pageable memory, which has to be faulted in too"""
+EVERYTHING = 1e30
+"""what core asks for when every model has to go"""
+
+
+class VramPressureSeam(Seam):
+    name = "vram_pressure"
+
+    def __init__(
+        self, warm: WarmModelsSeam, *, working_memory_bytes: int = 0, compacts: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._warm = warm
+        self._working_memory_bytes = working_memory_bytes
+        self._compacts = compacts
+        self._clock = clock
+        self._seen_s: dict[int, float] = {}
+        self._timer: threading.Timer | None = None
+        self._queue: Any = None
+        self.unloaded = 0
+        """models that the pool sent off a device, since the start"""
+        self.compactions = 0
+
+    def problem(self) -> str:
+        management, execution = sys.modules.get("comfy.model_management"), sys.modules.get("execution")
+        if not isinstance(getattr(management, "current_loaded_models", None), list):
+            return "comfy.model_management has no list of loaded models"
+        return (
+            shape_problem(getattr(management, "free_memory", None), "memory_required", "device", "keep_loaded")
+            or shape_problem(getattr(getattr(execution, "PromptExecutor", None), "reset", None), "self")
+            or shape_problem(getattr(getattr(execution, "PromptQueue", None), "get_flags", None), "self", "reset")
+        )
+
+    def wrap_all(self) -> None:
+        management, execution = sys.modules["comfy.model_management"], sys.modules["execution"]
+        self.wrap(management, "free_memory", self._free_memory)
+        if self._working_memory_bytes:
+            self.wrap(management, "extra_reserved_memory", lambda original: original() + self._working_memory_bytes)
+        self.wrap(execution.PromptExecutor, "reset", self._reset)
+        self.wrap(execution.PromptQueue, "get_flags", self._get_flags)
+        self._warm.changed = self._arm
+        self.undo_with(self._disarm)
+
+    # -- memory on a device ----------------------------------------------------------------------------------------------
+    def _free_memory(self, original: Wrapped, memory_required: Any, device: Any, keep_loaded: Any = (), *args: Any, **kwargs: Any) -> Any:
+        if args or kwargs or _dynamic_vram():
+            return original(memory_required, device, keep_loaded, *args, **kwargs)
+        unloaded: list[Any] = []
+        if memory_required < EVERYTHING and not _unloads_always():
+            try:
+                unloaded = self._go_in_order(original, memory_required, device, keep_loaded)
+            except Exception as error:
+                self.ours_failed(error)
+        return unloaded + list(original(memory_required, device, keep_loaded) or ())
+
+    def _go_in_order(self, original: Wrapped, memory_required: float, device: Any, keep_loaded: Any) -> list[Any]:
+        """One model at a time, by core's own hand: everybody else is named as to be kept."""
+        management = sys.modules["comfy.model_management"]
+        unloaded: list[Any] = []
+        victims = self._in_order(device, keep_loaded)
+        over = self._over_budget(device, victims)
+        for victim in victims:
+            enough = management.get_free_memory(device) > memory_required
+            if enough and over <= 0:
+                break
+            others = [one for one in management.current_loaded_models if one is not victim]
+            held = victim.model.loaded_size()
+            gone = list(original(EVERYTHING if over > 0 else memory_required, device, others) or ())
+            over -= held if gone else 0
+            self.unloaded += len(gone)
+            unloaded += gone
+        return unloaded
+
+    def _in_order(self, device: Any, keep_loaded: Any) -> list[Any]:
+        """The models on the device, the cheapest to lose first.  One with its weights in the RAM tier costs only the way back."""
+        management = sys.modules["comfy.model_management"]
+        now_s = self._clock()
+        loaded = [one for one in management.current_loaded_models if one.device == device and one.model is not None]
+        candidates, by_key = [], {}
+        for place, one in enumerate(loaded):
+            if one in keep_loaded:
+                continue
+            model = one.model.model
+            size_bytes = one.model.loaded_size()
+            copied = max(0, size_bytes - host_copy_bytes(model))
+            seconds = size_bytes / TO_DEVICE_BYTES_PER_S + copied / FROM_DEVICE_BYTES_PER_S
+            # core has the newest first; a model that was never asked for through the pool is as old as its place says
+            idle_s = now_s - self._used_s().get(id(model), now_s - place)
+            by_key[place] = one
+            candidates.append(Candidate(place, size_bytes, seconds, idle_s))
+        return [by_key[one.key] for one in order(candidates)]
+
+    def _over_budget(self, device: Any, victims: list[Any]) -> int:
+        limit = self._warm.pool.limits.device_bytes
+        return 0 if limit is None else sum(one.model.loaded_size() for one in victims) - limit
+
+    def _used_s(self) -> dict[int, float]:
+        """When each pooled model was last asked for, by the identity of its module."""
+        now_s = self._clock()
+        values, found = self._warm.pool.values(), {}
+        for one in self._warm.pool.snapshot().entries:
+            if one.key in values:
+                found.update({id(patcher.model): now_s - one.idle_s for patcher in values[one.key].patchers()})
+        return found
+
+    # -- letting go --------------------------------------------------------------------------------------------------------
+    def _reset(self, original: Wrapped, executor: Any) -> Any:
+        result = original(executor)
+        self._warm.pool.clear("asked")
+        return result
+
+    def _get_flags(self, original: Wrapped, queue: Any, *args: Any, **kwargs: Any) -> Any:
+        flags = original(queue, *args, **kwargs)
+        self._queue = queue
+        flags.pop(WAKE_FLAG, None)
+        try:
+            self.between_prompts(nothing_runs=not queue.currently_running)
+        except Exception as error:
+            self.ours_failed(error)
+        return flags
+
+    def between_prompts(self, *, nothing_runs: bool) -> None:
+        """In the thread that runs prompts.  Milliseconds when there is nothing to do."""
+        pool = self._warm.pool
+        pool.measure()
+        pool.keep_to_budget()
+        pool.expire()
+        self._warm.yield_memory()
+        if nothing_runs and self._compacts and compact():
+            self.compactions += 1
+        self._arm()
+
+    # -- keep-alive ----------------------------------------------------------------------------------------------------------
+    def _arm(self) -> None:
+        """A timer that wakes the thread that runs prompts; it drops nothing itself.  None while nothing can expire."""
+        due_s = self._warm.pool.next_expiry_s()
+        if due_s is None or (self._timer is not None and self._timer.is_alive()):
+            return
+        self._timer = threading.Timer(max(due_s, 0.05), self._wake)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self._queue is not None:
+            self._queue.set_flag(WAKE_FLAG, True)
+
+    def _disarm(self) -> None:
+        self._warm.changed = lambda: None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+
+def _dynamic_vram() -> bool:
+    return bool(getattr(sys.modules.get("comfy.memory_management"), "aimdo_enabled", False))
+
+
+def _unloads_always() -> bool:
+    return bool(getattr(sys.modules["comfy.model_management"], "DISABLE_SMART_MEMORY", False))

@@ -1,0 +1,339 @@
+"""Seam: ComfyUI's loaders, answered with the model that is loaded already.
+
+A call that would load what the pool holds (same object or unchanged file, same options, see warm_key) gets clones of it:
+MODEL and CLIP by their own ``clone``, a ControlNet by its ``copy``, VAE and CLIP vision as a shallow copy.  The pool keeps
+the first, the parent of all clones, so that core's memory manager finds the same module again and leaves it where it is.
+
+Patches live in the clones, never in the parent.  What others put into the module itself (ComfyUI's own way is
+``add_object_patch``, which it undoes) stays with it, as it does between prompts that share a cached loader.
+
+Threads: loaders run in the thread that runs prompts.  Everything that drops models runs there too (vram_pressure), since
+ComfyUI's list of loaded models knows no other.  Two threads that want the same model load it once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..cache.vram import Limits, Sizes, Warm, WarmPool
+from ..storage.errors import NoRoom
+from .context import executing
+from .host_copies import host_copy_bytes
+from .progress import send_text
+from .runtime import Runtime
+from .seam import Seam, Wrapped, place_of, shape_problem
+from .shared_memory import SharedMemory
+from .warm_key import call_key, label_of
+
+WAIT_S = 0.05
+"""how often somebody who waits for another's load looks whether the prompt was interrupted"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """One function of ComfyUI's that loads models; ``paths`` is the argument with the path or paths."""
+
+    name: str
+    module: str
+    function: str
+    paths: str
+    first: tuple[str, ...]
+
+
+LOADERS = (
+    Loader("checkpoint", "comfy.sd", "load_checkpoint_guess_config", "ckpt_path", ("ckpt_path", "output_vae", "output_clip")),
+    Loader("diffusion_model", "comfy.sd", "load_diffusion_model", "unet_path", ("unet_path", "model_options")),
+    Loader("clip", "comfy.sd", "load_clip", "ckpt_paths", ("ckpt_paths", "embedding_directory", "clip_type")),
+    Loader("controlnet", "comfy.controlnet", "load_controlnet", "ckpt_path", ("ckpt_path", "model")),
+    Loader("clip_vision", "comfy.clip_vision", "load", "ckpt_path", ("ckpt_path",)),
+)
+
+
+class WarmModelsSeam(Seam):
+    """``available_bytes``: host memory that could be used without swapping; below ``keep_free_bytes`` the pool yields."""
+
+    name = "warm_models"
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        shared: SharedMemory,
+        limits: Limits,
+        keep_free_bytes: int,
+        *,
+        available_bytes: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._shared = shared
+        self._clock = clock
+        self._keep_free_bytes = keep_free_bytes
+        self._available_bytes = available_bytes or _available_bytes
+        self._flights = _Flights()
+        self.pool: WarmPool[Any] = WarmPool(limits, runtime.bus, clock)
+        self.changed: Callable[[], None] = lambda: None
+        """called after something was put into the pool"""
+
+    def problem(self) -> str:
+        fitting = [loader for loader in LOADERS if not _loader_problem(loader)]
+        if fitting:
+            return ""
+        return f"{LOADERS[0].function}: {_loader_problem(LOADERS[0])}"
+
+    def wrap_all(self) -> None:
+        """Every loader that fits; one that does not loads as ever."""
+        for loader in LOADERS:
+            problem = _loader_problem(loader)
+            if problem:
+                self.trouble = f"{loader.function}: {problem}"
+            else:
+                self._wrap_loader(loader)
+        vae_loader = getattr(sys.modules.get("nodes"), "VAELoader", None)
+        if not shape_problem(getattr(vae_loader, "load_vae", None), "self", "vae_name"):
+            self.wrap(vae_loader, "load_vae", self._load_vae)
+        self.undo_with(lambda: self.pool.clear("off") and None)
+
+    # -- the wrappers ----------------------------------------------------------------------------------------------------
+    def _wrap_loader(self, loader: Loader) -> None:
+        def load(original: Wrapped, *args: Any, **kwargs: Any) -> Any:
+            key = call_key(self._runtime, loader.name, original, loader.paths, args, kwargs)
+            paths = kwargs[loader.paths] if loader.paths in kwargs else args[0] if args else ()
+            return self._answer(key, paths, lambda: original(*args, **kwargs), (original, wrapper))
+
+        original, wrapper = self.wrap(sys.modules[loader.module], loader.function, load)
+
+    def _load_vae(self, original: Wrapped, node: Any, vae_name: Any, *args: Any, **kwargs: Any) -> Any:
+        """At the node, because a VAE is made from a state dict.  Small ones made of two files are not kept."""
+        path = self._vae_path(node, vae_name)
+        key = None if path is None else call_key(self._runtime, "vae", _vae_call, "path", (path, args, kwargs), {})
+        return self._answer(key, path or "", lambda: original(node, vae_name, *args, **kwargs), None)
+
+    @staticmethod
+    def _vae_path(node: Any, vae_name: Any) -> str | None:
+        special = {"pixel_space", *getattr(node, "image_taes", ())}
+        if not isinstance(vae_name, str) or vae_name in special or os.path.splitext(vae_name)[0] in getattr(node, "video_taes", ()):
+            return None
+        found: str | None = sys.modules["folder_paths"].get_full_path("vae", vae_name)
+        return found
+
+    # -- one call --------------------------------------------------------------------------------------------------------
+    def _answer(self, key: Hashable | None, paths: Any, load: Callable[[], Any], pair: tuple[Wrapped, Wrapped] | None) -> Any:
+        if key is None:
+            return load()
+        with self._flights.alone(key):
+            warm = self.pool.get(key)
+            if warm is not None:
+                _say_warm(label_of(self._runtime, paths))
+                return warm.hand_out()
+            self._make_room(paths)
+            started_s = self._clock()
+            result = self._load_with_room(load)
+            seconds = self._clock() - started_s
+            return self._keep(key, label_of(self._runtime, paths), result, seconds, pair)
+
+    def _load_with_room(self, load: Callable[[], Any]) -> Any:
+        """Once more, with the room of every model that nobody uses, when the host's memory does not do."""
+        try:
+            return load()
+        except (MemoryError, NoRoom, RuntimeError) as error:
+            if not _no_host_memory(error) or not self.shed(1 << 62, "no_room"):
+                raise
+        return load()
+
+    def _keep(self, key: Hashable, label: str, result: Any, seconds: float, pair: tuple[Wrapped, Wrapped] | None) -> Any:
+        try:
+            parts = _Parts(result, self._shared)
+            if not parts.can_be_kept:
+                return result
+            parts.point_back(pair)
+            handed = parts.hand_out()
+            self.pool.put(key, Warm(label, parts, seconds, parts.measure, parts.in_use))
+        except Exception as error:
+            self.ours_failed(error)
+            return result
+        self.yield_memory()
+        self.changed()
+        return handed
+
+    # -- room ------------------------------------------------------------------------------------------------------------
+    def _make_room(self, paths: Any) -> None:
+        """Before a load: the RAM tier gets back what warm models hold of it, as far as this object needs it."""
+        self.pool.measure()
+        needed = self._missing_in_ram_tier([paths] if isinstance(paths, str | os.PathLike) else paths)
+        if needed > 0:
+            plan = self.pool.plan_room(needed, lambda sizes: sizes.shared_bytes)
+            if self.pool.drop(plan, "ram_tier"):
+                gc.collect()
+        self.yield_memory()
+
+    def _missing_in_ram_tier(self, paths: Iterable[Any]) -> int:
+        cache = self._runtime.opened
+        if cache is None:
+            return 0
+        ram = cache.snapshot().ram
+        there = {entry.digest for entry in ram.entries}
+        objects = [obj for obj in (self._runtime.object_at(os.fspath(path)) for path in paths) if obj is not None]
+        coming = sum(obj.size_bytes for obj in objects if obj.id.digest not in there)
+        held = self.pool.snapshot().shared_bytes
+        return coming + held - ram.budget_bytes if coming else 0
+
+    def yield_memory(self) -> int:
+        """Drops models that nobody uses while the system has less than the floor; returns the bytes that went."""
+        missing = self._keep_free_bytes - self._available_bytes()
+        return self.shed(missing, "pressure") if missing > 0 else 0
+
+    def shed(self, size_bytes: int, reason: str) -> int:
+        plan = self.pool.plan_room(size_bytes)
+        went = self.pool.drop(plan, reason)
+        if went:
+            gc.collect()  # patchers and modules hold each other
+        return went
+
+
+class _Parts:
+    """One loader's result: the parents of all clones.  ``hand_out`` makes a result of the same shape from clones."""
+
+    def __init__(self, result: Any, shared: SharedMemory) -> None:
+        self._result = result
+        self._shared = shared
+        self._handed: list[weakref.ref[Any]] = []
+
+    @property
+    def can_be_kept(self) -> bool:
+        found = [part for part in self._parts() if part is not None]
+        return bool(found) and all(_can_be_cloned(part) for part in found)
+
+    def hand_out(self) -> Any:
+        made = [None if part is None else _clone(part) for part in self._parts()]
+        self._handed = [ref for ref in self._handed if ref() is not None]
+        self._handed += [weakref.ref(one) for one in made if one is not None]
+        return type(self._result)(made) if isinstance(self._result, tuple | list) else made[0]
+
+    def in_use(self) -> bool:
+        """A clone of a clone holds the one that was handed out."""
+        return any(ref() is not None for ref in self._handed)
+
+    def point_back(self, pair: tuple[Wrapped, Wrapped] | None) -> None:
+        """Newer ComfyUI calls the loader again for a model of its own (another device): that must not be the pool's clone."""
+        if pair is None:
+            return
+        original, wrapper = pair
+        for part in self._parts():
+            patcher = getattr(part, "patcher", part)
+            made_by = getattr(patcher, "cached_patcher_init", None)
+            if made_by and made_by[0] is wrapper:
+                patcher.cached_patcher_init = (original, *made_by[1:])
+
+    def patchers(self) -> list[Any]:
+        found: list[Any] = []
+        for part in self._parts():
+            own = [part] if hasattr(part, "load_device") and hasattr(part, "model_size") else [getattr(part, "patcher", None)]
+            found += [*own, *(part.get_models() if hasattr(part, "get_models") else ())]
+        return [patcher for patcher in found if patcher is not None and getattr(patcher, "model", None) is not None]
+
+    def measure(self) -> Sizes:
+        host = shared = 0
+        devices: dict[str, int] = {}
+        for model in {id(patcher.model): patcher.model for patcher in self.patchers()}.values():
+            for tensor in (*model.parameters(), *model.buffers()):
+                size_bytes = tensor.numel() * tensor.element_size()
+                if tensor.device.type != "cpu":
+                    devices[str(tensor.device)] = devices.get(str(tensor.device), 0) + size_bytes
+                elif self._shared.holds(tensor):
+                    shared += size_bytes
+                else:
+                    host += size_bytes
+            shared += host_copy_bytes(model)
+        return Sizes(host, shared, devices)
+
+    def _parts(self) -> tuple[Any, ...]:
+        return tuple(self._result) if isinstance(self._result, tuple | list) else (self._result,)
+
+
+class _Flights:
+    """One load a key at a time; who waits looks out for the interrupt button."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[Hashable, tuple[threading.Lock, list[int]]] = {}
+
+    @contextlib.contextmanager
+    def alone(self, key: Hashable) -> Iterator[None]:
+        with self._lock:
+            lock, waiting = self._running.setdefault(key, (threading.Lock(), [0]))
+            waiting[0] += 1
+        try:
+            while not lock.acquire(timeout=WAIT_S):
+                _raise_if_interrupted()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            with self._lock:
+                waiting[0] -= 1
+                if not waiting[0]:
+                    self._running.pop(key, None)
+
+
+def _can_be_cloned(part: Any) -> bool:
+    if hasattr(part, "control_model") or hasattr(part, "t2i_model") or hasattr(part, "cond_hint"):
+        return hasattr(part, "copy")
+    return hasattr(part, "clone") or hasattr(part, "patcher") or getattr(part, "first_stage_model", part) is None
+
+
+def _clone(part: Any) -> Any:
+    if hasattr(part, "cond_hint"):
+        return part.copy()
+    if hasattr(part, "clone"):
+        made = part.clone()
+        made_by = getattr(part, "cached_patcher_init", None)
+        if made_by is not None and getattr(made, "cached_patcher_init", None) is None:
+            made.cached_patcher_init = made_by
+        return made
+    return copy.copy(part)
+
+
+def _vae_call(path: Any, args: Any, kwargs: Any) -> None:
+    """The signature that a VAE's key is made of."""
+
+
+def _loader_problem(loader: Loader) -> str:
+    return shape_problem(getattr(sys.modules.get(loader.module), loader.function, None), *loader.first)
+
+
+def _no_host_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | NoRoom) or "DefaultCPUAllocator" in str(error)
+
+
+def _raise_if_interrupted() -> None:
+    if executing() is not None:
+        sys.modules["comfy.model_management"].throw_exception_if_processing_interrupted()
+
+
+def _say_warm(label: str) -> None:
+    where = executing()
+    if where is not None:
+        with contextlib.suppress(Exception):  # only a text on the node
+            send_text(f"{label.rpartition('/')[2].rpartition(':')[2]} was loaded already", where)
+
+
+def _available_bytes() -> int:
+    import psutil
+
+    found: int = psutil.virtual_memory().available
+    return found
+
+
+__all__ = ["LOADERS", "Loader", "WarmModelsSeam", "place_of"]
