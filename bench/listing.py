@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def child() -> None:
     began_s = time.monotonic()
     prestartup()
     wait_listed()
+    wait_for(lambda: (config.parent / "catalog.bin").exists())  # the last thing that the catalog does
     listing_s = time.monotonic() - began_s
     print(json.dumps({"listing_s": listing_s, **measured(directory)}), flush=True)
 
@@ -92,9 +94,14 @@ def wait_listed() -> None:
 
     runtime = extension().runtime
     assert runtime is not None
+    catalog = runtime.catalog
+    wait_for(lambda: all(state.objects == OBJECTS and not state.refreshing for state in catalog.states()))
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(int(LIST_LIMIT_S / 0.02)):
-        if all(state.objects == OBJECTS and not state.refreshing for state in runtime.catalog.states()):
+        if happened():
             return
         pause.wait(0.02)
     raise TimeoutError("the catalog was not listed in time")

@@ -44,7 +44,7 @@ class Disk:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _EXTRA, 0o600)
 
     def open(self, path: Path, flags: int) -> int:
-        return os.open(path, flags | _EXTRA)
+        return os.open(path, flags | _EXTRA, 0o600)
 
     def close(self, fd: int) -> None:
         os.close(fd)

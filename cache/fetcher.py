@@ -7,6 +7,7 @@ happens when one of them has no room.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from ..storage.catalog import Catalog
 from ..storage.checksum import crc64 as crc64_of_bytes
@@ -18,7 +19,9 @@ from ..storage.objects import Extent, ObjectHead
 from ..storage.origin import Origin
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
-from .ssd import SsdLease, SsdTier
+from .ssd_flight import Flight
+from .ssd_lease import SsdLease
+from .ssd_stack import AnySsd
 from .tensors import parse_front
 from .zones import FileZone, MemoryZone
 
@@ -27,7 +30,7 @@ NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
 
 class Fetcher:
     def __init__(
-        self, origins: Mapping[str, Origin], catalog: Catalog, engine: TransferEngine, ram: RamTier, ssd: SsdTier, bus: EventBus
+        self, origins: Mapping[str, Origin], catalog: Catalog, engine: TransferEngine, ram: RamTier, ssd: AnySsd, bus: EventBus
     ) -> None:
         self._origins = origins
         self._catalog = catalog
@@ -50,20 +53,33 @@ class Fetcher:
 
     # -- into RAM ----------------------------------------------------------------------------------------------------
     def _into_memory(self, fetch: Fetch) -> None:
-        lease = self._ssd.lease(fetch.obj)
-        if lease is not None:
-            try:
-                return self._disk_to_memory(fetch, lease)
-            except CorruptObject:
-                pass  # the tier has quarantined it and said so in an event; the bucket has a good copy
-            finally:
-                lease.release()
+        if self._from_disk(fetch):
+            return
         self._bus.emit(TierMiss("ssd", fetch.obj.subject, fetch.obj.size_bytes))
+        with self._flight(fetch) as flight:
+            if flight.waited and self._from_disk(fetch):
+                return
+            try:
+                self._bucket_to_memory(fetch, flight)
+            except NoRoom as error:
+                self._bus.emit(TierDegraded("ram", error.code, str(error)))
+                self._bucket_to_disk(fetch)  # loaders then map the file
+
+    def _from_disk(self, fetch: Fetch) -> bool:
+        """False when the SSD has no copy, or a damaged one."""
+        lease = self._ssd.lease(fetch.obj)
+        if lease is None:
+            return False
         try:
-            self._bucket_to_memory(fetch)
-        except NoRoom as error:
-            self._bus.emit(TierDegraded("ram", error.code, str(error)))
-            self._onto_disk(fetch)  # loaders then map the file
+            self._disk_to_memory(fetch, lease)
+        except CorruptObject:
+            return False  # the tier has set it aside and said so in an event; the bucket has what is missing
+        finally:
+            lease.release()
+        return True
+
+    def _flight(self, fetch: Fetch) -> AbstractContextManager[Flight]:
+        return self._ssd.flight(fetch.obj, fetch.disk_progress, lambda: fetch.cancelled)
 
     def _disk_to_memory(self, fetch: Fetch, lease: SsdLease) -> None:
         obj = fetch.obj
@@ -85,8 +101,10 @@ class Fetcher:
         fetch.reached(Goal.DISK, obj)
         fetch.reached(Goal.MEMORY, obj, entry=entry)
 
-    def _bucket_to_memory(self, fetch: Fetch) -> None:
+    def _bucket_to_memory(self, fetch: Fetch, flight: Flight) -> None:
+        """``flight`` ends at once when the SSD takes no copy: there is nothing to wait for then."""
         zone = MemoryZone(fetch.obj, self._ram, self._ssd, self._bus)
+        zone.on_degraded = flight.release
         try:
             result = self._transfer(fetch, zone)
             assert zone.allocation is not None
@@ -118,6 +136,13 @@ class Fetcher:
         if entry is not None:
             with entry:
                 return self._memory_to_disk(fetch, entry)
+        with self._flight(fetch) as flight:
+            if flight.waited and self._ssd.lookup(fetch.obj) is not None:
+                fetch.source = "ssd"
+                return fetch.reached(Goal.DISK, fetch.obj)
+            self._bucket_to_disk(fetch)
+
+    def _bucket_to_disk(self, fetch: Fetch) -> None:
         zone = FileZone(fetch.obj, self._ssd)
         try:
             result = self._transfer(fetch, zone)

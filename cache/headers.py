@@ -12,7 +12,7 @@ from ..storage.objects import RemoteObject
 from ..storage.origin import Origin
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
 from .ram import RamTier
-from .ssd import SsdTier
+from .ssd_stack import AnySsd
 
 KEPT = 256
 """parsed headers kept in memory; one is a few hundred KB at most"""
@@ -25,7 +25,7 @@ ReadAt = Callable[[int, int], bytes]
 class HeaderReader:
     """Reads headers from RAM, SSD or bucket, nearest first, and keeps the last few.  Thread-safe; blocks."""
 
-    def __init__(self, origins: Mapping[str, Origin], ram: RamTier, ssd: SsdTier) -> None:
+    def __init__(self, origins: Mapping[str, Origin], ram: RamTier, ssd: AnySsd) -> None:
         self._origins = origins
         self._ram = ram
         self._ssd = ssd

@@ -398,4 +398,4 @@ class PartialFile:
                 self._tools.disk.close(fd)
 
     def _shown(self, error: OSError) -> ModelStreamError:
-        return disk_error(error, "the SSD cannot keep a copy", self.obj.subject)
+        return disk_error(error, "the SSD cannot keep a copy", self.obj.subject, self.directory)

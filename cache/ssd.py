@@ -7,53 +7,34 @@ joins them under one byte budget and one free-space floor and hands out leases.
 from __future__ import annotations
 
 import contextlib
-import errno
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..storage.errors import CorruptObject, DiskFailed, TransferCancelled
-from ..storage.events import CorruptionFound, EventBus, Evicted, TierDegraded
+from ..storage.errors import DiskFailed
+from ..storage.events import EventBus, Evicted, TierDegraded
 from ..storage.objects import ObjectHead, RemoteObject
 from .disk import Disk
 from .disk_errors import disk_error
-from .disk_read import Chunk, is_hot, read_chunks
 from .entries import Entries
 from .leases import LeaseFiles
 from .owners import Owners
-from .partial import PartialFile, Tools
+from .partial import FULL, PartialFile, Tools
 from .partials import Partials
 from .paths import RECORD_NAME, Layout, make_private, refuse_unsafe
-from .record import CHUNK_BYTES, Record, chunk_length
+from .record import CHUNK_BYTES, Record
 from .space import Limits, Space, SsdSnapshot
+from .ssd_flight import Flight, FlightLocks
+from .ssd_lease import SsdLease
+from .ssd_reader import SsdReader
 from .sweep import SweepReport, sweep
 from .writeback import WriteBehind
 
+__all__ = ["SsdLease", "SsdSnapshot", "SsdTier"]
+
 CLOSE_S = 5.0
-
-
-class SsdLease:
-    """A complete entry that is not evicted while the lease is held.  `release` any number of times, any thread."""
-
-    def __init__(self, obj: RemoteObject, path: Path, record: Record, release: Callable[[], None]) -> None:
-        self.obj = obj
-        self.path = path
-        self.record = record
-        self._release: Callable[[], None] | None = release
-        self._lock = threading.Lock()
-
-    def release(self) -> None:
-        with self._lock:
-            release, self._release = self._release, None
-        if release is not None:
-            release()
-
-    def __enter__(self) -> SsdLease:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
 
 
 class SsdTier:
@@ -61,6 +42,7 @@ class SsdTier:
 
     budget_bytes:     for entries, partials and quarantine together; None: what the disk leaves
     free_floor_bytes: stay free on the disk whatever the budget says
+    shared:           a directory that somebody else fills: it is read, never written to
     """
 
     def __init__(
@@ -74,6 +56,7 @@ class SsdTier:
         disk: Disk | None = None,
         owners: Owners | None = None,
         chunk_bytes: int = CHUNK_BYTES,
+        shared: bool = False,
     ) -> None:
         self._layout = Layout(root)
         self._bus = bus
@@ -86,6 +69,11 @@ class SsdTier:
         self._tools = Tools(self._disk, WriteBehind(), bus, clock, chunk_bytes)
         limits = Limits(budget_bytes, free_floor_bytes)
         self._space = Space(limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock)
+        self._reader = SsdReader(self._disk, self._entries, self._partials, self._space, bus, shared=shared)
+        self._flights = FlightLocks(self._disk, self._layout)
+        self._shared = shared
+        self._device: int | None = None
+        self._sweeping = threading.Lock()
         self._sweeper: threading.Thread | None = None
         self._closed = threading.Event()
         self._started = False
@@ -102,20 +90,37 @@ class SsdTier:
         with self._space.room_lock:
             if self._started:
                 return
-            try:
-                make_private(self._layout.root)
-                refuse_unsafe(self._layout.root)
-                for directory in (self._layout.objects, self._layout.partial, self._layout.leases, self._layout.trash):
-                    make_private(directory)
-            except OSError as error:
-                self.writable = False
-                shown = disk_error(error, "the SSD tier cannot be written to")
-                self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
-            self.scan()
+            if self._shared:
+                self._start_shared()
+            else:
+                try:
+                    self._make_directories()
+                except OSError as error:
+                    self.writable = False
+                    shown = disk_error(error, "the SSD tier cannot be written to")
+                    self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
+                self.scan()
             self._started = True
         if self.writable:
             self._sweeper = threading.Thread(target=self.sweep, name="modelstream-ssd-sweep", daemon=True)
             self._sweeper.start()
+
+    def _make_directories(self) -> None:
+        layout = self._layout
+        make_private(layout.root)
+        refuse_unsafe(layout.root)
+        for directory in (layout.objects, layout.partial, layout.leases, layout.locks, layout.trash):
+            make_private(directory)
+        self._device = os.stat(layout.root).st_dev
+
+    def _start_shared(self) -> None:
+        """Not scanned: it may be large and far away, and its bytes are nobody's budget here."""
+        self.writable = False
+        try:
+            refuse_unsafe(self._layout.root, shared=True)
+        except OSError as error:
+            shown = disk_error(error, "a shared directory of the SSD tier cannot be read")
+            self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
 
     def close(self) -> None:
         """What is on its way stays resumable.  Joins the threads."""
@@ -130,9 +135,11 @@ class SsdTier:
         self._space.scan()
 
     def sweep(self) -> SweepReport:
-        """One round of cleaning; the sweep thread's body."""
+        """One round of cleaning; the sweep thread's body.  Rounds of one process follow each other."""
         try:
-            report = sweep(self._partials, self._lease_files, self._clock(), self._closed.is_set)
+            with self._sweeping:
+                self._flights.sweep()
+                report = sweep(self._partials, self._lease_files, self._clock(), self._closed.is_set)
         except OSError as error:
             shown = disk_error(error, "what crashes left cannot be cleaned up")
             self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
@@ -158,22 +165,24 @@ class SsdTier:
     # -- reading -------------------------------------------------------------------------------------------------------
     def lookup(self, obj: RemoteObject) -> Record | None:
         """Complete entries only.  Reads the record; never raises."""
-        return self._entries.find(obj)
+        return self._reader.find(obj)
 
     def lease(self, obj: RemoteObject) -> SsdLease | None:
         """The complete entry, protected from eviction by this and (best effort) other processes; counts as a use."""
         digest = obj.id.digest
         self._space.take_lease(digest, writable=self.writable)
-        record = self._entries.find(obj)  # after the lease: an evictor that did not see it has renamed the entry by now
+        record = self._reader.find(obj)  # after the lease: an evictor that did not see it has renamed the entry by now
         if record is None:
             self._space.give_lease_back(digest)
             return None
         self._used(record)
-        return SsdLease(obj, self._entries.path_for(obj), record, lambda: self._space.give_lease_back(digest))
+        return SsdLease(self, obj, self._entries.path_for(obj), record, lambda: self._space.give_lease_back(digest))
 
     def _used(self, record: Record) -> None:
         digest = record.id.digest
         used_s = self._space.used(digest, record.size_bytes)
+        if not self.writable:
+            return
         with contextlib.suppress(OSError):  # a read-only directory: the use counts in this process only
             self._disk.touch(self._layout.entry(digest) / RECORD_NAME, used_s)
 
@@ -187,45 +196,58 @@ class SsdTier:
         """The whole entry into ``view``, every chunk checked.  ``progress(done_bytes)`` and ``should_stop()`` are
         called in this thread, at least every 50 ms; what they raise is raised here once the reading threads ended.
 
-        Raises CorruptObject when the disk has not what was written (the entry is in quarantine then, the caller
-        fetches it again), TransferCancelled when ``should_stop`` said so.
+        Raises CorruptObject when the disk has not what was written (the caller fetches the object again; that takes
+        from the bucket only what is damaged, see `cache.ssd_reader`), TransferCancelled when ``should_stop`` said so.
         """
-        record = lease.record
-        lengths = (chunk_length(i, record.size_bytes, record.chunk_bytes) for i in range(len(record.chunk_crc64s)))
-        chunks = [Chunk(i, i * record.chunk_bytes, n, record.chunk_crc64s[i]) for i, n in enumerate(lengths)]
-        done_bytes = 0
-        reads = read_chunks(self._disk, lease.path, chunks, view, direct=not is_hot(lease.path, record.size_bytes))
-        with contextlib.closing(reads):
-            for read in reads:
-                if read is not None:
-                    if read.error is not None:
-                        raise self._quarantined(lease, read.chunk, read.error) from read.error
-                    done_bytes += read.chunk.length
-                    progress(done_bytes)
-                if should_stop():
-                    raise TransferCancelled("reading from the SSD was stopped", subject=lease.obj.subject)
+        self._reader.read_into(lease, view, progress, should_stop)
 
-    def _quarantined(self, lease: SsdLease, chunk: Chunk, error: Exception) -> CorruptObject:
-        reason = error.strerror or "I/O error" if isinstance(error, OSError) else "wrong checksum"
-        reason = "the file is too short" if isinstance(error, EOFError) else reason
-        where = f"bytes {chunk.offset} to {chunk.offset + chunk.length} (chunk {chunk.index}): {reason}"
-        self._bus.emit(CorruptionFound("ssd", lease.obj.subject, where))
-        digest = lease.obj.id.digest
-        try:
-            self._entries.set_aside(digest)
-        except OSError as moving:
-            if moving.errno != errno.ENOENT:  # ENOENT: another reader found it too
-                shown = disk_error(moving, "a damaged copy cannot be moved away", lease.obj.subject)
-                self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
-        self._space.gone(digest)
-        return CorruptObject(
-            "the copy on the SSD is damaged",
-            subject=lease.obj.subject,
-            cause=where,
-            next_step="load it again, it is fetched from its bucket; if it happens often, check this disk",
-        )
+    def verify(
+        self,
+        lease: SsdLease,
+        progress: Callable[[int], None] = lambda done_bytes: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Every chunk checked, for those who read the file themselves.  Raises like `read_into`.
+
+        A file is read once for this: this process remembers which ones were right, or were written by itself.
+        """
+        self._reader.verify(lease, progress, should_stop)
 
     # -- writing -------------------------------------------------------------------------------------------------------
+    def leave_rests_to(self, heir: SsdTier) -> None:
+        """What is right of a damaged entry here goes to a directory that can be written to."""
+        self._reader.heir = heir._reader
+
+    def fits(self, obj: RemoteObject, size_bytes: int) -> bool:
+        """Whether the object can be taken without evicting anything, or is on its way here already.  Never raises."""
+        try:
+            self.start()
+            return self.writable and (self._partials.journalled_chunks(obj.id.digest) is not None or self._space.fits(size_bytes))
+        except OSError:
+            return False
+
+    @contextlib.contextmanager
+    def flight(self, obj: RemoteObject, progress: Callable[[int], None], should_stop: Callable[[], bool]) -> Iterator[Flight]:
+        """The right to fetch the object, best effort: waits while another process fetches it (``flight.waited``, then it
+        may be here).  ``progress(done_bytes)`` and ``should_stop()`` are called while it waits; raises TransferCancelled.
+        """
+        if not self.writable or not self._started:
+            yield Flight(lambda: None)
+            return
+        digest = obj.id.digest
+
+        def far() -> int | None:
+            chunks = self._partials.journalled_chunks(digest)
+            return None if chunks is None else min(obj.size_bytes, chunks * self._tools.chunk_bytes)
+
+        flight = self._flights.join(digest, far, progress, should_stop)
+        if flight.waited and self.lookup(obj) is not None:
+            self._reader.trust(obj)
+        try:
+            yield flight
+        finally:
+            flight.release()
+
     def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
         """Room for the object and a partial of it: that of a dead process where there is one, else a new one.
 
@@ -233,19 +255,33 @@ class SsdTier:
         """
         try:
             self.start()
-            if not self.writable:
-                raise DiskFailed(
-                    "the SSD cannot take the object",
-                    subject=obj.subject,
-                    cause="the directory of the SSD tier cannot be written to",
-                    next_step="give the user that runs ComfyUI write access, or set ssd.directory to another one",
-                )
-            with self._space.room_lock:
-                adopted = self._partials.adopt(obj, head, self._clock())
-                self._space.look_for_leftovers()
-                return self._open_partial(obj, head, adopted)
+            self._refuse_unwritable(obj)
+            try:
+                return self._begin(obj, head)
+            except FileNotFoundError:
+                self._make_directories()  # somebody has deleted them under us
+            except OSError as error:
+                if error.errno not in FULL or not self._space.make_more_room(obj, head.size_bytes):
+                    raise
+            return self._begin(obj, head)
         except OSError as error:
-            raise disk_error(error, "the SSD cannot take the object", obj.subject) from error
+            raise disk_error(error, "the SSD cannot take the object", obj.subject, self._layout.root) from error
+
+    def _begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
+        with self._space.room_lock:
+            adopted = self._partials.adopt(obj, head, self._clock())
+            self._space.look_for_leftovers()
+            return self._open_partial(obj, head, adopted)
+
+    def _refuse_unwritable(self, obj: RemoteObject) -> None:
+        """Raises DiskFailed, also when the disk was taken away: what lies below its name now is another disk."""
+        cause, step = "", "give the user that runs ComfyUI write access, or set ssd.directory to another one"
+        if not self.writable:
+            cause = "the directory of the SSD tier cannot be written to"
+        elif _device(self._layout.root) not in (None, self._device):
+            cause, step = "its disk is not there any more, another one is in its place", "mount it again"
+        if cause:
+            raise DiskFailed("the SSD cannot take the object", subject=obj.subject, cause=cause, next_step=step)
 
     def _open_partial(self, obj: RemoteObject, head: ObjectHead, adopted: Path | None) -> PartialFile:
         """Called with the room lock.  An adopted partial that cannot be used now stays for later."""
@@ -271,12 +307,13 @@ class SsdTier:
         return self._entries.place(entry, record, obj)
 
     def more_room(self, partial: PartialFile) -> bool:
-        return self._space.make_more_room(partial)
+        return self._space.make_more_room(partial.obj, partial.unwritten_bytes)
 
     def ended(self, partial: PartialFile, record: Record | None, *, kept: bool) -> None:
         self._space.ended(partial)
         if record is not None:
             self._used(record)
+            self._reader.trust(partial.obj)
         try:
             if kept:
                 self._partials.release(partial.directory)
@@ -286,3 +323,11 @@ class SsdTier:
             shown = disk_error(error, "an unfinished copy cannot be removed", partial.obj.subject)
             self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
         self._space.look_for_leftovers()
+
+
+def _device(path: Path) -> int | None:
+    """None where there is nothing any more: then it can be made again."""
+    try:
+        return os.stat(path).st_dev
+    except FileNotFoundError:
+        return None

@@ -10,14 +10,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..storage.errors import TransferCancelled
 from .disk import Disk
 from .paths import Layout, is_digest
 
+POLL_S = 0.05
+STALL_S = 15.0
+"""without a new chunk; a slow disk takes seconds for one, an fsync of a whole model ten"""
 HELD_BY_ANOTHER = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 if sys.platform == "win32":
@@ -51,6 +58,7 @@ class FlightLocks:
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk
         self._layout = layout
+        self._pause = threading.Event()
 
     def take(self, digest: str) -> Flight | None:
         """None while somebody else has it.  Where there are no locks at all everybody gets one."""
@@ -63,11 +71,37 @@ class FlightLocks:
             try:
                 _lock(fd)
                 if self._is(path, fd):
-                    return Flight(lambda: self._drop(path, fd))
+                    return Flight(functools.partial(self._drop, path, fd))
             except OSError as error:
                 self._disk.close(fd)
                 return None if error.errno in HELD_BY_ANOTHER else Flight(lambda: None)
             self._disk.close(fd)  # its last holder has just removed it: the next one will be made anew
+
+    def join(
+        self, digest: str, far: Callable[[], int | None], progress: Callable[[int], None], should_stop: Callable[[], bool]
+    ) -> Flight:
+        """Waits while somebody else fetches the object; ``far`` says how far they are.  Asks ``should_stop`` every 50 ms.
+
+        Gives up on somebody who gets no further (stopped, hanging, or without a place on this disk): the object is
+        then fetched twice.  Raises TransferCancelled.
+        """
+        flight = self.take(digest)
+        if flight is not None:
+            return flight
+        seen, seen_s = far(), time.monotonic()
+        while time.monotonic() - seen_s < STALL_S:
+            if should_stop():
+                raise TransferCancelled("waiting for another process was stopped")
+            self._pause.wait(POLL_S)
+            flight = self.take(digest)
+            if flight is not None:
+                flight.waited = True
+                return flight
+            now = far()
+            if now != seen:
+                seen, seen_s = now, time.monotonic()
+                progress(now or 0)
+        return Flight(lambda: None, waited=True)
 
     def sweep(self) -> None:
         """Removes the files of processes that died with the lock held."""

@@ -16,18 +16,20 @@ from dataclasses import dataclass
 
 from ..storage.catalog import Catalog
 from ..storage.engine import TransferEngine
-from ..storage.errors import ModelStreamError, NoRoom
+from ..storage.errors import CorruptObject, ModelStreamError, NoRoom
 from ..storage.events import EventBus, TierHit
 from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
-from .fetch import Fetch, Goal
+from .fetch import SHOW_S, Fetch, Goal
 from .fetcher import Fetcher
 from .headers import HeaderReader
 from .opened import OpenFile, OpenTensors, release_all
 from .ram import RamEntry, RamSnapshot, RamTier
-from .ssd import SsdLease, SsdSnapshot, SsdTier
+from .space import SsdSnapshot
+from .ssd_lease import SsdLease
+from .ssd_stack import AnySsd
 from .tensors import parse_front
-from .watch import Unwatched, Watch
+from .watch import LoadProgress, Unwatched, Watch
 
 TRIES = 3
 """an entry may be evicted between being ready and being leased; more often than this somebody thrashes"""
@@ -50,7 +52,7 @@ class Cache:
         catalog: Catalog,
         engine: TransferEngine,
         ram: RamTier,
-        ssd: SsdTier,
+        ssd: AnySsd,
         bus: EventBus,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +101,7 @@ class Cache:
                 wire_bytes = fetch.wire_bytes if mine else 0
                 if fetch.entry is not None:
                     return self._tensors(fetch.entry.lease(), fetch.landed_obj, fetch.source, wire_bytes, started_s)
-                mapped = self._mapped(fetch, wire_bytes, started_s)
+                mapped = self._mapped(fetch, watch, wire_bytes, started_s)
                 if mapped is not None:
                     return mapped
         raise self._thrashing(obj)
@@ -110,7 +112,7 @@ class Cache:
         started_s = self._clock()
         source, wire_bytes, landed = "ssd", 0, obj
         for _ in range(TRIES):
-            lease = self._ssd.lease(landed)
+            lease = self._right_copy(landed, watch)
             if lease is not None:
                 if source == "ssd":
                     self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
@@ -148,10 +150,37 @@ class Cache:
             obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer
         )
 
-    def _mapped(self, fetch: Fetch, wire_bytes: int, started_s: float) -> OpenTensors | None:
+    def _right_copy(self, obj: RemoteObject, watch: Watch) -> SsdLease | None:
+        """The copy on the SSD for somebody who reads the file himself, checked.  None: there is none, or a damaged one."""
+        lease = self._ssd.lease(obj)
+        if lease is None:
+            return None
+        started_s = shown_s = time.monotonic()
+
+        def progress(done_bytes: int) -> None:
+            nonlocal shown_s
+            now_s = time.monotonic()
+            if now_s - shown_s >= SHOW_S:
+                shown_s, rate = now_s, done_bytes / (now_s - started_s)
+                watch.progress(LoadProgress(obj.size_bytes, done_bytes, rate, (obj.size_bytes - done_bytes) / rate, "ssd"))
+
+        def should_stop() -> bool:
+            watch.check()
+            return False
+
+        try:
+            self._ssd.verify(lease, progress, should_stop)
+        except BaseException as error:
+            lease.release()
+            if isinstance(error, CorruptObject):
+                return None  # said in an event; what is damaged comes from the bucket now
+            raise
+        return lease
+
+    def _mapped(self, fetch: Fetch, watch: Watch, wire_bytes: int, started_s: float) -> OpenTensors | None:
         """An object that does not fit in RAM: its SSD file, mapped.  Pages are private: nobody can write into the cache."""
         obj = fetch.landed_obj
-        lease = self._ssd.lease(obj)
+        lease = self._right_copy(obj, watch)
         if lease is None:
             return None
         try:

@@ -17,7 +17,7 @@ from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_
 from .arena import Allocation
 from .partial import PartialFile
 from .ram import RamTier
-from .ssd import SsdTier
+from .ssd_stack import AnySsd
 
 
 class FrontCheck:
@@ -53,7 +53,7 @@ class FrontCheck:
 class MemoryZone:
     """RAM first, SSD behind it.  Without room on the SSD the object still lands in RAM, and an event says so."""
 
-    def __init__(self, obj: RemoteObject, ram: RamTier, ssd: SsdTier, bus: EventBus) -> None:
+    def __init__(self, obj: RemoteObject, ram: RamTier, ssd: AnySsd, bus: EventBus) -> None:
         self.obj = obj
         self._ram = ram
         self._ssd = ssd
@@ -63,6 +63,7 @@ class MemoryZone:
         self.front: FrontCheck | None = None
         self.refused: InvalidSafetensors | None = None
         self.on_refused: Callable[[], None] = lambda: None
+        self.on_degraded: Callable[[], None] = lambda: None
         self._extents: list[Extent] = []
 
     def prepare(self, head: ObjectHead) -> memoryview:
@@ -118,6 +119,7 @@ class MemoryZone:
         if self.partial is not None:  # it was begun: its room goes back
             self.partial.abandon(keep=False)
             self.partial = None
+        self.on_degraded()
         code = error.code if isinstance(error, ModelStreamError) else type(error).__name__
         self._bus.emit(TierDegraded("ssd", code, str(error)))
 
@@ -128,7 +130,7 @@ class FileZone:
     stopped: whether the transfer was ended, so that nobody waits for the disk any more; set by the zone's owner
     """
 
-    def __init__(self, obj: RemoteObject, ssd: SsdTier) -> None:
+    def __init__(self, obj: RemoteObject, ssd: AnySsd) -> None:
         self.obj = obj
         self._ssd = ssd
         self.stopped: Callable[[], bool] = lambda: False

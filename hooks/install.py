@@ -31,6 +31,7 @@ def _seams(ours: Extension) -> None:
     if runtime is None:
         return
     from .embeddings import EmbeddingsSeam
+    from .install_memory import install_memory
     from .library import LibrarySeam
     from .loading import LoadingSeam
     from .view_metadata import HeaderSeam, ViewMetadataSeam
@@ -41,6 +42,7 @@ def _seams(ours: Extension) -> None:
     if ours.resolving is not None:
         # a path is handed out right before it is loaded: the latest moment to find extensions that hold the original
         ours.resolving.before_loading = loading.sweep_once_more
+    install_memory(ours.seams, runtime, loading)
 
 
 def _routes(ours: Extension) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,8 @@ class LoadingSeam(Seam):
         """(original, wrapper); in a list, where no sweep looks"""
         self._rebound: list[tuple[str, str]] = []
         self._swept_all = False
+        self.on_opened: Callable[[Any], object] = lambda opened: None
+        """called with what the cache opened, before its tensors are handed out"""
 
     def problem(self) -> str:
         utils = sys.modules.get("comfy.utils")
@@ -84,6 +87,7 @@ class LoadingSeam(Seam):
 
     def _tensors(self, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
         with self._runtime.cache.open_tensors(obj, watch) as opened:
+            self.on_opened(opened)
             tensors = opened.state_dict(asked.device)
             return opened, (tensors, opened.metadata) if asked.return_metadata else tensors
 

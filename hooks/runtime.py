@@ -69,6 +69,8 @@ class Runtime:
         self._engine: TransferEngine | None = None
         self._failure: ModelStreamError | None = None
         self._requests: OrderedDict[str, Request] = OrderedDict()
+        self.status_blocks: dict[str, Callable[[], object]] = {}
+        """what else the status shows, by its name there; each is quick and works from memory"""
 
     def start(self, views: tuple[FolderView, ...]) -> None:
         """views: the folders that will be listed."""
@@ -158,15 +160,14 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
     from ..cache.headers import HeaderReader
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
     from ..cache.ram import RamTier
-    from ..cache.ssd import SsdTier
+    from ..cache.ssd_stack import open_ssd
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
 
     config, bus = runtime.config, runtime.bus
     undo: list[Callable[[], None]] = []
     try:
-        directory = config.ssd.directory or runtime.places.ssd
-        ssd = SsdTier(directory, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus)
+        ssd = open_ssd(config.ssd, runtime.places.ssd, bus)
         undo.append(ssd.close)
         ssd.start()
         ram = RamTier(Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus), bus)

@@ -68,6 +68,7 @@ def status_json(
         "origins": [] if runtime is None else _origins(runtime),
         "transfers": [] if runtime is None else _transfers(runtime),
         "tiers": {} if runtime is None else _tiers(runtime),
+        **({} if runtime is None else {name: block() for name, block in runtime.status_blocks.items()}),
     }
 
 

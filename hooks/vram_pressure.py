@@ -47,7 +47,6 @@ class VramPressureSeam(Seam):
         self._working_memory_bytes = working_memory_bytes
         self._compacts = compacts
         self._clock = clock
-        self._seen_s: dict[int, float] = {}
         self._timer: threading.Timer | None = None
         self._queue: Any = None
         self.unloaded = 0

@@ -23,7 +23,9 @@ class NotPlain(Exception):
     """An argument that cannot be compared by value."""
 
 
-def call_key(runtime: Runtime, loader: str, original: Wrapped, paths: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hashable | None:
+def call_key(
+    runtime: Runtime, loader: str, original: Wrapped, paths: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Hashable | None:
     """The key of this call; None when it has none.  ``paths``: the name of the argument with the path or paths.
 
     Raises nothing: a call that ComfyUI itself will refuse has no key.

@@ -14,26 +14,24 @@ ComfyUI's list of loaded models knows no other.  Two threads that want the same 
 from __future__ import annotations
 
 import contextlib
-import copy
 import gc
 import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..cache.vram import Limits, Sizes, Warm, WarmPool
+from ..cache.vram import Limits, Warm, WarmPool
 from ..storage.errors import NoRoom
 from .context import executing
-from .host_copies import host_copy_bytes
 from .progress import send_text
 from .runtime import Runtime
-from .seam import Seam, Wrapped, place_of, shape_problem
+from .seam import Seam, Wrapped, shape_problem
 from .shared_memory import SharedMemory
 from .warm_key import call_key, label_of
+from .warm_result import WarmResult
 
 WAIT_S = 0.05
 """how often somebody who waits for another's load looks whether the prompt was interrupted"""
@@ -102,7 +100,10 @@ class WarmModelsSeam(Seam):
         vae_loader = getattr(sys.modules.get("nodes"), "VAELoader", None)
         if not shape_problem(getattr(vae_loader, "load_vae", None), "self", "vae_name"):
             self.wrap(vae_loader, "load_vae", self._load_vae)
-        self.undo_with(lambda: self.pool.clear("off") and None)
+        self.undo_with(self._empty)
+
+    def _empty(self) -> None:
+        self.pool.clear("off")
 
     # -- the wrappers ----------------------------------------------------------------------------------------------------
     def _wrap_loader(self, loader: Loader) -> None:
@@ -111,7 +112,7 @@ class WarmModelsSeam(Seam):
             paths = kwargs[loader.paths] if loader.paths in kwargs else args[0] if args else ()
             return self._answer(key, paths, lambda: original(*args, **kwargs), (original, wrapper))
 
-        original, wrapper = self.wrap(sys.modules[loader.module], loader.function, load)
+        _, wrapper = self.wrap(sys.modules[loader.module], loader.function, load)
 
     def _load_vae(self, original: Wrapped, node: Any, vae_name: Any, *args: Any, **kwargs: Any) -> Any:
         """At the node, because a VAE is made from a state dict.  Small ones made of two files are not kept."""
@@ -136,7 +137,10 @@ class WarmModelsSeam(Seam):
             if warm is not None:
                 _say_warm(label_of(self._runtime, paths))
                 return warm.hand_out()
-            self._make_room(paths)
+            try:
+                self._make_room(paths)
+            except Exception as error:
+                self.ours_failed(error)
             started_s = self._clock()
             result = self._load_with_room(load)
             seconds = self._clock() - started_s
@@ -153,7 +157,7 @@ class WarmModelsSeam(Seam):
 
     def _keep(self, key: Hashable, label: str, result: Any, seconds: float, pair: tuple[Wrapped, Wrapped] | None) -> Any:
         try:
-            parts = _Parts(result, self._shared)
+            parts = WarmResult(result, self._shared)
             if not parts.can_be_kept:
                 return result
             parts.point_back(pair)
@@ -201,66 +205,6 @@ class WarmModelsSeam(Seam):
         return went
 
 
-class _Parts:
-    """One loader's result: the parents of all clones.  ``hand_out`` makes a result of the same shape from clones."""
-
-    def __init__(self, result: Any, shared: SharedMemory) -> None:
-        self._result = result
-        self._shared = shared
-        self._handed: list[weakref.ref[Any]] = []
-
-    @property
-    def can_be_kept(self) -> bool:
-        found = [part for part in self._parts() if part is not None]
-        return bool(found) and all(_can_be_cloned(part) for part in found)
-
-    def hand_out(self) -> Any:
-        made = [None if part is None else _clone(part) for part in self._parts()]
-        self._handed = [ref for ref in self._handed if ref() is not None]
-        self._handed += [weakref.ref(one) for one in made if one is not None]
-        return type(self._result)(made) if isinstance(self._result, tuple | list) else made[0]
-
-    def in_use(self) -> bool:
-        """A clone of a clone holds the one that was handed out."""
-        return any(ref() is not None for ref in self._handed)
-
-    def point_back(self, pair: tuple[Wrapped, Wrapped] | None) -> None:
-        """Newer ComfyUI calls the loader again for a model of its own (another device): that must not be the pool's clone."""
-        if pair is None:
-            return
-        original, wrapper = pair
-        for part in self._parts():
-            patcher = getattr(part, "patcher", part)
-            made_by = getattr(patcher, "cached_patcher_init", None)
-            if made_by and made_by[0] is wrapper:
-                patcher.cached_patcher_init = (original, *made_by[1:])
-
-    def patchers(self) -> list[Any]:
-        found: list[Any] = []
-        for part in self._parts():
-            own = [part] if hasattr(part, "load_device") and hasattr(part, "model_size") else [getattr(part, "patcher", None)]
-            found += [*own, *(part.get_models() if hasattr(part, "get_models") else ())]
-        return [patcher for patcher in found if patcher is not None and getattr(patcher, "model", None) is not None]
-
-    def measure(self) -> Sizes:
-        host = shared = 0
-        devices: dict[str, int] = {}
-        for model in {id(patcher.model): patcher.model for patcher in self.patchers()}.values():
-            for tensor in (*model.parameters(), *model.buffers()):
-                size_bytes = tensor.numel() * tensor.element_size()
-                if tensor.device.type != "cpu":
-                    devices[str(tensor.device)] = devices.get(str(tensor.device), 0) + size_bytes
-                elif self._shared.holds(tensor):
-                    shared += size_bytes
-                else:
-                    host += size_bytes
-            shared += host_copy_bytes(model)
-        return Sizes(host, shared, devices)
-
-    def _parts(self) -> tuple[Any, ...]:
-        return tuple(self._result) if isinstance(self._result, tuple | list) else (self._result,)
-
-
 class _Flights:
     """One load a key at a time; who waits looks out for the interrupt button."""
 
@@ -285,24 +229,6 @@ class _Flights:
                 waiting[0] -= 1
                 if not waiting[0]:
                     self._running.pop(key, None)
-
-
-def _can_be_cloned(part: Any) -> bool:
-    if hasattr(part, "control_model") or hasattr(part, "t2i_model") or hasattr(part, "cond_hint"):
-        return hasattr(part, "copy")
-    return hasattr(part, "clone") or hasattr(part, "patcher") or getattr(part, "first_stage_model", part) is None
-
-
-def _clone(part: Any) -> Any:
-    if hasattr(part, "cond_hint"):
-        return part.copy()
-    if hasattr(part, "clone"):
-        made = part.clone()
-        made_by = getattr(part, "cached_patcher_init", None)
-        if made_by is not None and getattr(made, "cached_patcher_init", None) is None:
-            made.cached_patcher_init = made_by
-        return made
-    return copy.copy(part)
 
 
 def _vae_call(path: Any, args: Any, kwargs: Any) -> None:
@@ -335,5 +261,3 @@ def _available_bytes() -> int:
     found: int = psutil.virtual_memory().available
     return found
 
-
-__all__ = ["LOADERS", "Loader", "WarmModelsSeam", "place_of"]

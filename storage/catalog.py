@@ -17,7 +17,7 @@ from typing import Protocol
 from .catalog_snapshot import SnapshotUnreadable, read_snapshot, write_snapshot
 from .config import CatalogConfig, OriginConfig
 from .errors import BadAnswer, ModelStreamError
-from .events import CatalogRefreshed, CatalogRefreshFailed, CatalogTrimmed, EventBus, TierDegraded
+from .events import CatalogRefreshed, CatalogRefreshFailed, CatalogTrimmed, EventBus, TierDegraded, TlsNotVerified
 from .layout import FolderView, Source, lookup_name, sources
 from .listing import Listing, ListingBuilder
 from .objects import RemoteObject
@@ -200,6 +200,9 @@ class Catalog:
         ``refresh_s``.
         """
         if self._thread is None and not self._closed and self._origins:
+            for name, origin in self._origins.items():
+                if not origin.config.profile.verify_tls:
+                    self._bus.emit(TlsNotVerified(name))
             self._read_snapshot(at_most_bytes=_SNAPSHOT_AT_ONCE_BYTES)
             self._asked += 1
             self._thread = threading.Thread(target=self._run, name="modelstream-catalog", daemon=True)

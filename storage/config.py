@@ -19,6 +19,7 @@ from typing import Any
 from .config_endpoint import checked_endpoint
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
+from .config_ssd import SsdConfig
 from .errors import ConfigError
 from .presets import OTHER, PRESETS
 
@@ -95,6 +96,8 @@ class OriginConfig:
 class RamConfig:
     budget_gb: float | None = key(number(0, 65536), None)
     """GiB; None: a share of what the machine or the container has, decided by the RAM tier; 0 turns the tier off"""
+    hand_over: bool = key(boolean(), True)
+    """models take the tier's memory for their weights instead of copying it"""
 
     @property
     def budget_bytes(self) -> int | None:
@@ -102,21 +105,37 @@ class RamConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SsdConfig:
-    directory: Path | None = key(path_reader(), None)  # noqa: RUF009
-    """None: decided by the hooks (ComfyUI's directories)"""
-    budget_gb: float | None = key(number(0, 1048576), None)
-    """GiB; None: what the disk leaves above ``free_floor_gb``"""
-    free_floor_gb: float = key(number(0, 1048576), 10.0)
-    """GiB that stay free on that disk whatever the budget says"""
+class VramConfig:
+    """Warm models: loaded models that are kept for the next prompt that wants them."""
+
+    warm_models: bool = key(boolean(), True)
+    host_budget_gb: float | None = key(number(0, 65536), None)
+    """GiB of host memory beside the RAM tier's; None: as long as ``keep_free_gb`` stays free"""
+    device_budget_gb: float | None = key(number(0, 65536), None)
+    """GiB of models on each device; None: what ComfyUI leaves there"""
+    working_memory_gb: float = key(number(0, 1024), 0.0)
+    """GiB kept free on the device beside ComfyUI's own reserve"""
+    keep_free_gb: float | None = key(number(0, 65536), None)
+    """GiB of host memory that stay available; None: an eighth of the machine's, 4 at most"""
+    keep_alive_s: float = key(number(0, 1e9), 0.0)
+    """0: for as long as there is room"""
+    compact: bool = key(boolean(), True)
 
     @property
-    def budget_bytes(self) -> int | None:
-        return None if self.budget_gb is None else int(self.budget_gb * GIB)
+    def host_budget_bytes(self) -> int | None:
+        return None if self.host_budget_gb is None else int(self.host_budget_gb * GIB)
 
     @property
-    def free_floor_bytes(self) -> int:
-        return int(self.free_floor_gb * GIB)
+    def device_budget_bytes(self) -> int | None:
+        return None if self.device_budget_gb is None else int(self.device_budget_gb * GIB)
+
+    @property
+    def working_memory_bytes(self) -> int:
+        return int(self.working_memory_gb * GIB)
+
+    @property
+    def keep_free_bytes(self) -> int | None:
+        return None if self.keep_free_gb is None else int(self.keep_free_gb * GIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +194,8 @@ class Config:
     origins: tuple[OriginConfig, ...] = ()
     profiles: tuple[ProfileConfig, ...] = ()
     ram: RamConfig = RamConfig()
-    ssd: SsdConfig = SsdConfig()
+    ssd: SsdConfig = SsdConfig()  # noqa: RUF009
+    vram: VramConfig = VramConfig()
     transfer: TransferConfig = TransferConfig()
     catalog: CatalogConfig = CatalogConfig()
     log: LogConfig = LogConfig()
@@ -268,7 +288,14 @@ def _refuse_half_keys(profile: ProfileConfig, where: str) -> None:
 
 
 def _read_config(data: dict[str, Any], path: Path | None) -> Config:
-    sections = {"ram": RamConfig, "ssd": SsdConfig, "transfer": TransferConfig, "catalog": CatalogConfig, "log": LogConfig}
+    sections = {
+        "ram": RamConfig,
+        "ssd": SsdConfig,
+        "vram": VramConfig,
+        "transfer": TransferConfig,
+        "catalog": CatalogConfig,
+        "log": LogConfig,
+    }
     refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}
     tables = expect(data.get("origins", []), list, "origins")

@@ -101,6 +101,19 @@ def path() -> Reader:
     return read
 
 
+def paths() -> Reader:
+    return _each(path())
+
+
+def tables(cls: type) -> Reader:
+    """An array of tables, each read into ``cls``."""
+    return _each(lambda value, where: read_table(cls, value, where))
+
+
+def _each(one: Reader) -> Reader:
+    return lambda value, where: tuple(one(item, f"{where}[{i}]") for i, item in enumerate(expect(value, list, where)))
+
+
 def texts() -> Reader:
     one = text(empty=False)
     return lambda value, where: tuple(one(item, f"{where}[{i}]") for i, item in enumerate(expect(value, list, where)))

@@ -48,6 +48,13 @@ class CatalogTrimmed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsNotVerified(Event):
+    """The owner switched certificate checks off for this origin.  Said at every start, so that nobody forgets it."""
+
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class TransferStarted(Event):
     transfer_id: int
     subject: str

@@ -29,12 +29,15 @@ from .parts import Span, missing, part_bytes_for, plan
 from .patience import SLOW_MAX
 from .pin import look
 from .reading import Attempt, Part, Reading
-from .receive import WIRE_FAULTS, Sink, Stop, fault_of, receive
+from .receive import WIRE_FAULTS, Stop, fault_of, receive
 from .transfer import Do, Phase, Step, Transfer
 from .wire import Address, Connection, ConnectionShut
 
 if TYPE_CHECKING:
     from .engine import TransferEngine
+
+SCRATCH_MAX_BYTES = 64 << 20
+"""of one part that is read a second time"""
 
 FAULTS = (Refused, ModelStreamError, *WIRE_FAULTS)
 
@@ -166,6 +169,7 @@ class Lane:
         part_bytes = self._part_bytes(transfer, head)
         parts = [Part(span, view) for span in plan(missing(head.size_bytes, held), part_bytes)]
         reading = Reading(parts, held, transfer.times())
+        transfer.resumed_bytes = reading.held_bytes
         if not transfer.changes:
             t = transfer
             self._emit([TransferStarted(t.id, t.obj.subject, head.size_bytes, reading.held_bytes, t.priority.name.lower())])
@@ -243,7 +247,7 @@ class Lane:
         """Every byte of the part is there.  Runs inside: the zone still owns its buffer."""
         reading = attempt.reading
         if reading.checking:
-            self._compare(transfer, attempt.part.sink)
+            self._compare(transfer, attempt.part)
         with self._lock:
             if attempt.part not in reading.running:
                 return
@@ -258,16 +262,16 @@ class Lane:
             self._engine.staff()
         self._emit(events)
 
-    def _compare(self, transfer: Transfer, sink: Sink) -> None:
-        """A part was read a second time: where it differs from what is in place, the second reading replaces it."""
+    def _compare(self, transfer: Transfer, part: Part) -> None:
+        """A part was read a second time: where it differs from the first time, the second reading replaces it."""
         assert transfer.view is not None
-        place = transfer.view[sink.offset : sink.offset + len(sink.view)]
-        if crc64(place) == sink.crc64:
+        sink, place = part.sink, transfer.view[part.span.offset : part.span.end]
+        if sink.crc64 == (crc64(place) if part.expected is None else part.expected):
             return
         place[:] = sink.view
         replaced = getattr(transfer.zone, "replaced", None)
         if replaced is not None:
-            replaced(Extent(sink.offset, len(sink.view), sink.crc64))
+            replaced(Extent(part.span.offset, part.span.length, sink.crc64))
 
     def _sign_again(self, transfer: Transfer, refusal: Refusal, number: int) -> Refusal:
         """What signing can mend is mended here; what it cannot comes back as a failure."""
@@ -294,8 +298,7 @@ class Lane:
             return self._verified(transfer, head, total, "crc64nvme")
         if not transfer.rechecked:
             self._emit([CorruptionFound("wire", subject, "the object's CRC64NVME differs; every part is read again and compared")])
-            spans = plan([Span(0, head.size_bytes)], self._part_bytes(transfer, head))
-            again = Reading([Part(span, None) for span in spans], (), reading.times, checking=True)
+            again = Reading(_second_parts(reading.done, self._part_bytes(transfer, head)), (), reading.times, checking=True)
             with self._lock:
                 transfer.recheck(again)
                 self._engine.staff()
@@ -317,7 +320,7 @@ class Lane:
             changed=obj is not transfer.obj,
             seconds=self._engine.clock() - transfer.started_s,
             wire_bytes=transfer.watch.meter.total_bytes,
-            resumed_bytes=transfer.reading.held_bytes if transfer.reading else 0,
+            resumed_bytes=transfer.resumed_bytes,
             requests=transfer.requests,
             retries=transfer.retries,
         )
@@ -349,6 +352,19 @@ class Lane:
     def _emit(self, events: list[Event]) -> None:
         for event in events:
             self._engine.bus.emit(event)
+
+
+def _second_parts(done: list[Extent], part_bytes: int) -> list[Part]:
+    """Along the extents of the first reading, whose checksums are known (a zone's buffer need not be readable); only
+    extents that are too long for scratch memory are cut, and compared with the buffer.
+    """
+    parts: list[Part] = []
+    for extent in sorted(done):
+        if extent.length <= SCRATCH_MAX_BYTES:
+            parts.append(Part(Span(extent.offset, extent.length), None, extent.crc64))
+        else:
+            parts += [Part(span, None) for span in plan([Span(extent.offset, extent.length)], part_bytes)]
+    return parts
 
 
 def _last_event(transfer: Transfer) -> Event:

@@ -18,11 +18,14 @@ from .receive import Sink, Stop
 class Part:
     """A span of the object.  At most two attempts read it: the main one into place, a hedge into scratch memory."""
 
-    __slots__ = ("hedge", "main", "sink", "span", "tries")
+    __slots__ = ("expected", "hedge", "main", "sink", "span", "tries")
 
-    def __init__(self, span: Span, view: memoryview | None) -> None:
-        """view: the whole object's buffer; None for a part that is read a second time, into scratch memory, to compare."""
+    def __init__(self, span: Span, view: memoryview | None, expected: int | None = None) -> None:
+        """view: the whole object's buffer; None for a part that is read a second time, into scratch memory, to compare.
+        expected: what its CRC64 was the first time, where that is known.
+        """
         self.span = span
+        self.expected = expected
         self.sink = Sink(span.offset, view[span.offset : span.end] if view is not None else memoryview(b""))
         self.tries = Tries()
         self.main: Attempt | None = None

@@ -110,10 +110,12 @@ class Transfer:
         self.head: ObjectHead | None = None
         self.view: memoryview | None = None
         self.reading: Reading | None = None
+        self._landed_at_end = 0
         self.suspicion: Refusal | None = None
         """why the object is looked at again"""
         self.changes = 0
         self.rechecked = False
+        self.resumed_bytes = 0
         self.requests = 0
         self.retries = 0
         self.error: ModelStreamError | None = None
@@ -133,7 +135,10 @@ class Transfer:
         reading, head = self.reading, self.head
         size = head.size_bytes if head else self.obj.size_bytes
         ended = self._done.is_set()
-        landed = size if self.value else (reading.in_place_bytes() if reading and not reading.checking else (size if reading else 0))
+        if self.value is not None or (reading is not None and reading.checking):
+            landed = size
+        else:
+            landed = reading.in_place_bytes() if reading is not None else self._landed_at_end
         rate = 0.0 if ended else self.watch.meter.rate_bytes_per_s()
         eta_s = 0.0 if self.value else ((size - landed) / rate if rate > 0 else None)
         return Progress(size, landed, self.watch.meter.total_bytes, rate, eta_s, 0 if ended else self.lanes, self._state())
@@ -384,7 +389,9 @@ class Transfer:
         """Nothing runs for it any more.  Returns who wants to know."""
         self.busy = False
         self.phase = Phase.DONE
-        self.view = None
+        self._landed_at_end = self.reading.in_place_bytes() if self.reading is not None else 0
+        # Whoever keeps this transfer must not keep the zone's memory with it.
+        self.view = self.reading = None
         if self.reading is not None:
             self.reading.let_go()
         self.zone = None  # type: ignore[assignment]

@@ -189,6 +189,7 @@ class Connection:
         self.finish()
         try:
             connection.request(method, target, headers=dict(headers))
+            self._known(connection)  # behind a proxy it has been opened just now
             response = connection.getresponse()
         except Exception:
             if self._shut:
@@ -203,15 +204,19 @@ class Connection:
         host = self.address.host
         proxy = "" if is_loopback(host) else environment.proxy_for(host, tls=self.address.tls)
         connection = self._through(proxy) if proxy else self._direct()
+        self._known(connection)
+        if connection.sock is not None:
+            connection.sock.settimeout(self._read_timeout_s)
+        return connection
+
+    def _known(self, connection: http.client.HTTPConnection) -> None:
+        """Lets ``shut`` find the socket."""
         with self._lock:
             self._socket = connection.sock
             shut = self._shut
         if shut:
             connection.close()
             raise ConnectionShut
-        if connection.sock is not None:
-            connection.sock.settimeout(self._read_timeout_s)
-        return connection
 
     def _direct(self) -> http.client.HTTPConnection:
         a = self.address

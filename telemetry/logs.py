@@ -31,6 +31,7 @@ LEVELS: Mapping[type[Event], int] = {
     events.TierHit: logging.DEBUG,
     events.TierMiss: logging.DEBUG,
     events.Stored: logging.DEBUG,
+    events.TlsNotVerified: logging.WARNING,
     events.TransferFailed: logging.WARNING,
     events.Unverified: logging.WARNING,
     events.TierDegraded: logging.WARNING,

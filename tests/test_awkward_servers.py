@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from boto3.s3.transfer import TransferConfig as UploadConfig
@@ -73,8 +74,9 @@ def test_an_object_of_no_bytes_arrives(rig):
 
 def test_a_large_page_of_keys_is_taken_whole(server, rig):
     client = server.client()
-    for number in range(1100):
-        client.put_object(Bucket=server.bucket, Key=f"many/{number:04}", Body=b"x")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: client.put_object(Bucket=server.bucket, Key=f"many/{number:04}", Body=b"x"), range(1100)))
+    client.close()
     keys = [obj.id.key for page in rig.origin.list_pages() for obj in page if obj.id.key.startswith("many/")]
     assert keys == [f"many/{number:04}" for number in range(1100)]
 

@@ -284,7 +284,7 @@ def test_every_key_and_every_preset_is_documented():
     docs = Path(__file__).parents[1] / "docs"
     keys, providers = (docs / "configuration.md").read_text(), (docs / "providers.md").read_text()
     config = Config.from_text(FIVE_LINES)
-    for section in (config.origins[0].profile, config.ram, config.ssd, config.transfer, config.catalog, config.log):
+    for section in (config.origins[0].profile, config.ram, config.ssd, config.vram, config.transfer, config.catalog, config.log):
         for field in dataclasses.fields(section):
             if "reader" in field.metadata:
                 assert f"`{field.name}`" in keys, field.name
@@ -319,3 +319,41 @@ def test_the_transfer_defaults_are_those_of_the_documentation():
     d = TransferConfig()
     assert (d.connections_max, d.part_size_mb, d.rate_limit_mbit) == (0, 0, 0.0)
     assert (d.low_speed_kib_s, d.low_speed_s, d.stall_s) == (256.0, 10.0, 10.0)
+
+
+def test_several_ssd_directories_are_read_in_order_and_take_what_they_do_not_say_from_the_section():
+    config = Config.from_text(
+        """
+[ssd]
+free_floor_gb = 2
+shared = ["/mnt/models-cache"]
+[[ssd.directories]]
+path = "/nvme"
+budget_gb = 200
+[[ssd.directories]]
+path = "/hdd"
+free_floor_gb = 50
+"""
+    )
+    fast, slow = config.ssd.all_directories(Path("/default"))
+    assert (fast.path, fast.budget_bytes, fast.free_floor_bytes) == (Path("/nvme"), 200 << 30, 2 << 30)
+    assert (slow.path, slow.budget_bytes, slow.free_floor_bytes) == (Path("/hdd"), None, 50 << 30)
+    assert config.ssd.shared == (Path("/mnt/models-cache"),)
+    (alone,) = Config.from_text("[ssd]\nbudget_gb = 1").ssd.all_directories(Path("/default"))
+    assert (alone.path, alone.budget_bytes) == (Path("/default"), 1 << 30)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('[ssd]\ndirectory = "/a"\n[[ssd.directories]]\npath = "/b"', "both directory and directories"),
+        ('[[ssd.directories]]\npath = "/a"\n[[ssd.directories]]\npath = "/a"', "twice"),
+        ('[ssd]\ndirectory = "/a"\nshared = ["/a"]', "twice"),
+        ("[[ssd.directories]]\nbudget_gb = 1", r"ssd.directories\[0\].path is missing"),
+        ('[[ssd.directories]]\npath = "/a"\nbudget = 1', r"ssd.directories\[0\].budget"),
+        ('[ssd]\nshared = ["models"]', r"ssd.shared\[0\] must be an absolute path"),
+    ],
+)
+def test_ssd_directories_that_contradict_each_other_are_refused(toml, said):
+    with pytest.raises(ConfigError, match=said):
+        Config.from_text(toml)

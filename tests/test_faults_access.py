@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from modelstream.storage.catalog import Catalog
 from modelstream.storage.errors import (
     AccessDenied,
     BadAnswer,
@@ -18,7 +19,7 @@ from modelstream.storage.errors import (
     OriginUnreachable,
     UntrustedServer,
 )
-from modelstream.storage.events import CredentialsRefreshed
+from modelstream.storage.events import CredentialsRefreshed, TlsNotVerified
 from rig import faults
 from rig.certificates import make_authority
 from rig.faultproxy import FaultProxy
@@ -188,6 +189,20 @@ def test_a_server_that_cannot_prove_who_it_is_is_refused(seaweed, authority, nam
             assert ("ca_bundle" if name == "127.0.0.1" else "host name") in str(error)
             rig.listing_fails(UntrustedServer)
         assert not tls.requests(None)
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_checks_that_the_owner_switched_off_are_said_at_every_start(seaweed, authority):
+    """Case 27: only the configuration can do it, and nobody shall forget it."""
+    tls = FaultProxy(seaweed.host, seaweed.port, tls=authority.server_context("other.example"))
+    with tls, transfer_rig(seaweed, profile=_tls_profile(seaweed, tls.url, "verify_tls = false")) as rig:
+        rig.load(rig.put(KEY, BODY), BODY)
+        catalog = Catalog([rig.origin], rig.config.catalog, rig.bus)
+        catalog.start()
+        catalog.refresh(wait=True)
+        catalog.close()
+        assert rig.events_of(TlsNotVerified) == [TlsNotVerified("rig")]
+        del catalog  # it holds the origin, and that one sockets
 
 
 def test_tls_spoken_to_a_plain_port_is_explained(seaweed):

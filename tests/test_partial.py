@@ -312,7 +312,7 @@ def test_whichever_call_fails_the_entry_is_whole_or_absent(tmp_path: Path, mappe
             pass
         disk = FailingDisk(1 << 30, number)
         with tier(root, disk=disk) as ssd:
-            ssd.sweep()
+            ssd._sweeper.join()
             disk.calls, disk.nth = 0, nth
             with contextlib.suppress(ModelStreamError):
                 one_way_in(ssd, obj, mapped)

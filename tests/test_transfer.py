@@ -194,12 +194,13 @@ def test_a_mistake_of_the_zone_ends_the_transfer_and_not_the_engine(rig, broken)
 # -- cancel and the end --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("covers", [3 * MIB, None], ids=["one part", "every part"])
 @pytest.mark.parametrize("after_bytes", [None, 300_000], ids=["waiting for an answer", "in a body"])
-def test_a_cancelled_transfer_ends_within_a_second_and_lets_go_of_the_buffer(patient, after_bytes):
+def test_a_cancelled_transfer_ends_within_a_second_and_lets_go_of_the_buffer(patient, after_bytes, covers):
     """Case 41.  Threads and descriptors are counted by the rig."""
     obj = patient.put(KEY, BODY)
     gate = faults.Gate(after_bytes)
-    patient.proxy.on(gate, covers=3 * MIB, times=None)
+    patient.proxy.on(gate, covers=covers, times=None)
     zone, transfer = patient.start(obj)
     assert gate.reached.wait(10)
     transfer.cancel()

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from .faultproxy import CHUNK_BYTES, Action, Answer, Exchange, Headers
+from .faultproxy import Action, Exchange
+from .http1 import CHUNK_BYTES, Answer, Headers
 
 
 def _send_first(exchange: Exchange, answer: Answer, count: int) -> None:

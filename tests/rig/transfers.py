@@ -152,7 +152,7 @@ class TransferRig:
         error = caught.value
         assert isinstance(error, kind), f"expected {kind}, got {type(error).__name__}: {error}"
         explains_itself(error, obj.id.key, self.secrets)
-        return error
+        return error.with_traceback(None)  # its frames hold the origin and that one's sockets
 
     def listing_fails(self, kind: type[ModelStreamError] | tuple[type[ModelStreamError], ...]) -> ModelStreamError:
         """Lists, expects this error, and checks that it explains itself.  Its traceback, which holds sockets, is let go."""

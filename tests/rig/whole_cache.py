@@ -138,7 +138,7 @@ class CacheRig:
         assert isinstance(caught.value, kind), repr(caught.value)
         explains_itself(caught.value, obj.id.key, self.secrets)
         assert eventually(lambda: not self.parts.cache.snapshot().loading)
-        return caught.value
+        return caught.value.with_traceback(None)
 
     def landed_bytes(self, key: str) -> int:
         """How much of the object has arrived and passed its checks."""

@@ -1,0 +1,134 @@
+"""Several SSD directories as one tier: fast ones first, then slow ones, then what somebody else keeps and we may read.
+
+An object is kept in one directory.  It goes to the first that takes it without evicting anything, else to the first
+that can make room; it is looked for in all of them, in order.  Its path (`path_for`) lies in the first directory
+that can be written to, wherever the file is: a path is a name here, `lease` says where to read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from ..storage.config import SsdConfig
+from ..storage.errors import DiskFailed, ModelStreamError, NoRoom
+from ..storage.events import EventBus
+from ..storage.objects import ObjectHead, RemoteObject
+from .partial import PartialFile
+from .record import Record
+from .space import SsdSnapshot
+from .ssd import SsdTier
+from .ssd_flight import Flight
+from .ssd_lease import SsdLease
+
+Progress = Callable[[int], None]
+ShouldStop = Callable[[], bool]
+
+
+class AnySsd(Protocol):
+    """What the cache needs of its SSD, one directory or several.  `SsdTier` says what each method promises."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def path_for(self, obj: RemoteObject) -> Path: ...
+    def digest_of(self, path: str) -> str | None: ...
+    def lookup(self, obj: RemoteObject) -> Record | None: ...
+    def lease(self, obj: RemoteObject) -> SsdLease | None: ...
+    def read_into(self, lease: SsdLease, view: memoryview, progress: Progress = ..., should_stop: ShouldStop = ...) -> None: ...
+    def verify(self, lease: SsdLease, progress: Progress = ..., should_stop: ShouldStop = ...) -> None: ...
+    def flight(self, obj: RemoteObject, progress: Progress, should_stop: ShouldStop) -> AbstractContextManager[Flight]: ...
+    def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile: ...
+    def snapshot(self) -> SsdSnapshot: ...
+
+
+class SsdStack:
+    """Thread-safe.  ``own``: written to, at least one; ``shared``: read only, after all the others."""
+
+    def __init__(self, own: Sequence[SsdTier], shared: Sequence[SsdTier] = ()) -> None:
+        self._own = tuple(own)
+        self._all = (*own, *shared)
+        for tier in shared:
+            tier.leave_rests_to(self._own[0])
+        self._named = self._own[0]
+
+    def start(self) -> None:
+        for tier in self._all:
+            tier.start()
+        self._named = next((tier for tier in self._own if tier.writable), self._own[0])
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as closing:
+            for tier in self._all:
+                closing.callback(tier.close)
+
+    def path_for(self, obj: RemoteObject) -> Path:
+        return self._named.path_for(obj)
+
+    def digest_of(self, path: str) -> str | None:
+        return next((digest for tier in self._all if (digest := tier.digest_of(path)) is not None), None)
+
+    def lookup(self, obj: RemoteObject) -> Record | None:
+        return next((record for tier in self._all if (record := tier.lookup(obj)) is not None), None)
+
+    def lease(self, obj: RemoteObject) -> SsdLease | None:
+        return next((lease for tier in self._all if (lease := tier.lease(obj)) is not None), None)
+
+    def read_into(
+        self,
+        lease: SsdLease,
+        view: memoryview,
+        progress: Progress = lambda done_bytes: None,
+        should_stop: ShouldStop = lambda: False,
+    ) -> None:
+        lease.tier.read_into(lease, view, progress, should_stop)
+
+    def verify(
+        self, lease: SsdLease, progress: Progress = lambda done_bytes: None, should_stop: ShouldStop = lambda: False
+    ) -> None:
+        lease.tier.verify(lease, progress, should_stop)
+
+    @contextlib.contextmanager
+    def flight(self, obj: RemoteObject, progress: Progress, should_stop: ShouldStop) -> Iterator[Flight]:
+        """One lock for all directories: that of the first one that can be written to."""
+        with self._named.flight(obj, progress, should_stop) as flight:
+            yield flight
+
+    def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
+        errors: list[ModelStreamError] = []
+        roomy = [tier for tier in self._own if tier.fits(obj, head.size_bytes)]
+        for tier in (*roomy, *(tier for tier in self._own if tier not in roomy)):
+            try:
+                return tier.begin(obj, head)
+            except (NoRoom, DiskFailed) as error:
+                errors.append(error)
+        raise errors[0]
+
+    def snapshot(self) -> SsdSnapshot:
+        """All of our own directories together.  No budget when one of them has none."""
+        each = self.snapshots()
+        budgets = [s.budget_bytes for s in each]
+        return SsdSnapshot(
+            entries=sum(s.entries for s in each),
+            used_bytes=sum(s.used_bytes for s in each),
+            reserved_bytes=sum(s.reserved_bytes for s in each),
+            leftover_bytes=sum(s.leftover_bytes for s in each),
+            budget_bytes=None if None in budgets else sum(b for b in budgets if b is not None),
+            free_floor_bytes=sum(s.free_floor_bytes for s in each),
+            leases=sum(s.leases for s in each),
+            writable=any(s.writable for s in each),
+        )
+
+    def snapshots(self) -> tuple[SsdSnapshot, ...]:
+        """Of each of our own directories, in order."""
+        return tuple(tier.snapshot() for tier in self._own)
+
+
+def open_ssd(config: SsdConfig, default: Path, bus: EventBus) -> SsdTier | SsdStack:
+    """The SSD of a configuration, not started.  ``default``: the directory where none is configured."""
+    own = [SsdTier(d.path, d.budget_bytes, d.free_floor_bytes, bus) for d in config.all_directories(default)]
+    if len(own) == 1 and not config.shared:
+        return own[0]
+    return SsdStack(own, [SsdTier(path, None, 0, bus, shared=True) for path in config.shared])

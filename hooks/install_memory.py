@@ -1,0 +1,91 @@
+"""The seams that keep models in memory, as the configuration wants them: hand-over, warm models, memory on the devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cache.memory_budget import read_memory_figures
+from ..cache.vram import Limits
+from ..storage.config import VramConfig
+from .assign import AssignSeam
+from .devices import devices_json
+from .host_copies import HostCopiesSeam
+from .loading import LoadingSeam
+from .runtime import Runtime
+from .seam import Seams
+from .shared_memory import SharedMemory
+from .vram_pressure import VramPressureSeam
+from .warm_models import WarmModelsSeam
+
+FLOOR_SHARE, FLOOR_MOST_BYTES = 8, 4 << 30
+
+
+def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None:
+    """Each seam that the configuration asks for and that fits; the figures of those that are on go into the status."""
+    config = runtime.config
+    shared = SharedMemory()
+    assign = AssignSeam(shared)
+    copies = HostCopiesSeam(shared)
+    if config.ram.hand_over:
+        loading.on_opened = lambda opened: shared.add(getattr(opened, "buffer", None))
+        seams.put_on(assign)
+        if _on(seams, assign.name):
+            seams.put_on(copies)
+    if not config.vram.warm_models:
+        return
+    warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
+    pressure = VramPressureSeam(warm, working_memory_bytes=config.vram.working_memory_bytes, compacts=config.vram.compact)
+    seams.put_on(warm)
+    if _on(seams, warm.name):
+        seams.put_on(pressure)
+        if not _on(seams, pressure.name):
+            # without it nobody could make the pool let go
+            warm.take_off()
+            warm.trouble = "taken off: nobody could make it let go"
+    runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
+
+
+def limits_of(config: VramConfig) -> Limits:
+    return Limits(config.host_budget_bytes, config.device_budget_bytes, config.keep_alive_s)
+
+
+def keep_free_bytes(config: VramConfig) -> int:
+    if config.keep_free_bytes is not None:
+        return config.keep_free_bytes
+    figures = read_memory_figures()
+    there = min(figures.total_bytes, figures.cgroup_limit_bytes or figures.total_bytes)
+    return min(there // FLOOR_SHARE, FLOOR_MOST_BYTES)
+
+
+def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: AssignSeam, copies: HostCopiesSeam) -> dict[str, Any]:
+    """From memory only; the sizes are those of the last measuring."""
+    pool = warm.pool.snapshot()
+    models = [
+        {
+            "label": one.label,
+            "host_bytes": one.sizes.host_bytes,
+            "shared_bytes": one.sizes.shared_bytes,
+            "device_bytes": dict(one.sizes.device_bytes),
+            "load_seconds": one.seconds,
+            "uses": one.uses,
+            "idle_s": one.idle_s,
+            "in_use": one.in_use,
+        }
+        for one in pool.entries
+    ]
+    return {
+        "warm": {"hits": pool.hits, "misses": pool.misses, "saved_seconds": pool.saved_seconds, "models": models},
+        "hand_over": {
+            "assigned_bytes": assign.figures.assigned_bytes,
+            "copied_bytes": assign.figures.copied_bytes,
+            "copies_on_write": assign.figures.copies_on_write,
+        },
+        "unloaded_by_the_pool": pressure.unloaded,
+        "dropped_without_copy_bytes": copies.dropped_bytes,
+        "compactions": pressure.compactions,
+        "devices": devices_json(),
+    }
+
+
+def _on(seams: Seams, name: str) -> bool:
+    return any(state.name == name and state.state == "on" for state in seams.states())

@@ -1,0 +1,303 @@
+"""Memory on a (fake) card: who leaves first, what is copied back, what stays free, and when the pool lets go."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.hooks
+import comfy.model_management as management
+import comfy.sd
+import execution
+import pytest
+import torch
+from comfy.cli_args import args
+
+from modelstream.cache.vram import Limits
+from modelstream.hooks.assign import AssignSeam
+from modelstream.hooks.devices import devices_json
+from modelstream.hooks.host_copies import HostCopiesSeam
+from modelstream.hooks.loading import LoadingSeam
+from modelstream.hooks.shared_memory import SharedMemory
+from modelstream.hooks.vram_pressure import WAKE_FLAG, VramPressureSeam
+from modelstream.hooks.warm_models import WarmModelsSeam
+from rig.fake_device import CARD, HOST, FakeCard, put_into_comfyui
+from rig.warm_parts import InArena, load_from, lora_of, same, weights
+
+TINY = Path(os.environ["TINY_CHECKPOINT"])
+KEYS = ("checkpoints/a.safetensors", "checkpoints/b.safetensors", "checkpoints/c.safetensors")
+
+args.fp16_unet = True
+THE_CARD = FakeCard(1 << 30)
+put_into_comfyui(THE_CARD, management)
+THE_CARD.__enter__()
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Machine:
+    """ComfyUI with a card, three checkpoints in the RAM tier, and the seams."""
+
+    def __init__(self, comfy: Any, limits: Limits = Limits(), working_memory_bytes: int = 0) -> None:
+        self.comfy, self.clock = comfy, Clock()
+        self.shared = SharedMemory()
+        self.held = {key: InArena(TINY) for key in KEYS}
+        comfy.holds(*KEYS)
+        entries: tuple[Any, ...] = ()
+        comfy.cache.snapshot = lambda: SimpleNamespace(ram=SimpleNamespace(budget_bytes=1 << 40, entries=entries))
+        for key, held in self.held.items():
+            comfy.cache.tensors[key] = held.tensors()
+            self.shared.add(held.buffer)
+        self.assign, self.copies = AssignSeam(self.shared), HostCopiesSeam(self.shared)
+        self.warm = WarmModelsSeam(comfy.runtime, self.shared, limits, 0, clock=self.clock)
+        self.pressure = VramPressureSeam(self.warm, working_memory_bytes=working_memory_bytes, clock=self.clock)
+        comfy.seams.put_on(LoadingSeam(comfy.runtime), self.assign, self.copies, self.warm, self.pressure)
+        assert {s.state for s in comfy.seams.states()} == {"on"}, comfy.seams.states()
+        self.model_bytes = load_from(self.held[KEYS[0]])[0].model_size()
+
+    def checkpoint(self, key: str) -> Any:
+        """MODEL, as the loader node gets it, ten seconds after whatever was before."""
+        from modelstream.hooks.folders import view_of
+
+        self.clock.now_s += 10
+        obj = self.comfy.runtime.catalog.find(view_of("checkpoints"), key.partition("/")[2])
+        model, *_ = comfy_sd.load_checkpoint_guess_config(self.comfy.cache.path_for(obj), output_vae=False, output_clip=False)
+        return model
+
+    def run(self, key: str) -> Any:
+        """Loads it to the card, as a sampler does."""
+        model = self.checkpoint(key)
+        management.load_models_gpu([model])
+        return model
+
+    def on_card(self) -> set[str]:
+        """Which of the three are on the card as a whole (core lets models go in parts)."""
+        labels = {one.key: one.label.rpartition(":")[2] for one in self.warm.pool.snapshot().entries}
+        self.warm.pool.measure()
+        return {labels[one.key] for one in self.warm.pool.snapshot().entries if one.sizes.device_bytes.get(str(CARD), 0) == self.model_bytes}
+
+    def checksums(self) -> list[str]:
+        return [held.checksum() for held in self.held.values()]
+
+
+comfy_sd = comfy.sd
+loads = SimpleNamespace(of=lambda comfy: [key for what, key in comfy.cache.asked if what == "tensors"])
+
+
+@pytest.fixture(autouse=True)
+def _empty_card() -> Iterator[None]:
+    THE_CARD.total_bytes = 1 << 30
+    THE_CARD.forget()
+    yield
+    management.unload_all_models()
+    gc.collect()
+    del management.current_loaded_models[:]
+    gc.collect()
+
+
+@pytest.fixture
+def machine(comfy: Any) -> Machine:
+    return Machine(comfy)
+
+
+def buffer_bytes(patcher: Any) -> int:
+    """Tables that a model has computed itself: they are in nobody's cache."""
+    return sum(buffer.nbytes for buffer in patcher.model.buffers())
+
+
+def room_for(machine: Machine, models: float) -> None:
+    """The card holds so many of the models, with core's tenth on top of each."""
+    THE_CARD.total_bytes = int(machine.model_bytes * models)
+
+
+def test_models_come_back_from_the_pool_and_onto_the_card(machine: Machine) -> None:
+    for key in (KEYS[0], KEYS[1], KEYS[0]):
+        machine.run(key)
+    assert loads.of(machine.comfy) == [KEYS[0], KEYS[1]]
+    assert machine.on_card() == {KEYS[0], KEYS[1]}
+    assert THE_CARD.used_bytes == 2 * machine.model_bytes
+
+
+def test_the_longest_unused_model_leaves_first(machine: Machine) -> None:
+    room_for(machine, 2.5)
+    machine.run(KEYS[0])
+    machine.run(KEYS[1])
+    machine.run(KEYS[0])
+    machine.run(KEYS[2])
+    assert machine.on_card() == {KEYS[0], KEYS[2]}
+    machine.run(KEYS[1])
+    assert machine.on_card() == {KEYS[1], KEYS[2]}
+
+
+def test_a_model_that_is_to_be_kept_stays(machine: Machine) -> None:
+    machine.run(KEYS[0])
+    machine.run(KEYS[1])
+    oldest = management.current_loaded_models[-1]
+    size_bytes = machine.model_bytes
+    THE_CARD.total_bytes = THE_CARD.used_bytes
+    management.free_memory(size_bytes // 2, CARD, [oldest])
+    assert machine.on_card() == {KEYS[0]}
+
+
+def test_a_model_whose_weights_the_ram_tier_has_leaves_without_a_copy_back(machine: Machine) -> None:
+    before = machine.checksums()
+    model = machine.run(KEYS[0])
+    original = weights(model)
+    THE_CARD.forget()
+    management.unload_all_models()
+    assert THE_CARD.to_host_bytes == buffer_bytes(model)
+    assert THE_CARD.used_bytes == 0
+    assert machine.copies.dropped_bytes == model.model_size() - buffer_bytes(model) > 0
+    assert all(machine.shared.holds(p) for p in model.model.parameters())
+    assert same(weights(model), original)
+    assert machine.checksums() == before
+
+
+def test_without_the_seam_every_byte_is_copied_back(machine: Machine) -> None:
+    model = machine.checkpoint(KEYS[0])
+    machine.comfy.seams.take_off()
+    management.load_models_gpu([model])
+    THE_CARD.forget()
+    management.unload_all_models()
+    assert THE_CARD.to_host_bytes == model.model_size()
+
+
+def test_a_lora_on_the_card_goes_and_comes_without_a_copy_back(machine: Machine) -> None:
+    before = machine.checksums()
+    model = machine.checkpoint(KEYS[0])
+    original = weights(model)
+    patched = model.clone()
+    patched.add_patches(lora_of(model), 1.0)
+    for _ in range(2):
+        management.load_models_gpu([patched])
+        with_lora = weights(patched)
+        assert not same(with_lora, original)
+        THE_CARD.forget()
+        management.unload_all_models()
+        assert THE_CARD.to_host_bytes == buffer_bytes(model)
+        assert same(weights(model), original)
+        management.load_models_gpu([model])
+        assert same(weights(model), original)
+        management.load_models_gpu([patched])
+        assert same(weights(patched), with_lora)
+    management.unload_all_models()
+    assert machine.checksums() == before
+
+
+def test_weights_a_hook_has_patched_on_the_card_are_restored_before_they_leave(machine: Machine) -> None:
+    before = machine.checksums()
+    model = machine.checkpoint(KEYS[0])
+    original = weights(model)
+    hooked = model.clone()
+    hook, group = comfy.hooks.WeightHook(1.0, 1.0), comfy.hooks.HookGroup()
+    group.add(hook)
+    management.load_models_gpu([hooked])
+    hooked.add_hook_patches(hook=hook, patches=lora_of(model), strength_patch=1.0)
+    hooked.patch_hooks(group)
+    assert not same(weights(model), original)
+    hooked.detach()
+    assert all(p.device == HOST for p in model.model.parameters())
+    assert same(weights(model), original)
+    assert machine.checksums() == before
+
+
+def test_half_a_model_leaves_without_a_copy_back(machine: Machine) -> None:
+    before = machine.checksums()
+    model = machine.run(KEYS[0])
+    original = weights(model)
+    THE_CARD.forget()
+    freed = model.partially_unload(HOST, model.model_size() // 2)
+    assert freed >= model.model_size() // 2
+    assert THE_CARD.to_host_bytes == 0
+    assert 0 < THE_CARD.used_bytes <= model.model_size() // 2
+    assert same(weights(model), original)
+    management.load_models_gpu([model])
+    assert same(weights(model), original)
+    assert machine.checksums() == before
+
+
+def test_a_weight_written_on_the_card_is_copied_back(machine: Machine) -> None:
+    model = machine.run(KEYS[0])
+    name, param = next(iter(model.model.named_parameters()))
+    comfy.utils.copy_to_param(model.model, name, torch.full_like(param, 7.0))
+    management.unload_all_models()
+    assert float(weights(model)[name].flatten()[0]) == 7.0
+    assert machine.checksums()[0] == machine.checksums()[1]
+
+
+def test_working_memory_stays_free(comfy: Any) -> None:
+    reserve = 600_000
+    machine = Machine(comfy, working_memory_bytes=reserve)
+    assert management.extra_reserved_memory() == reserve
+    THE_CARD.total_bytes = int(machine.model_bytes * 2.2 + reserve)
+    for key in (*KEYS, KEYS[0]):
+        machine.run(key)
+        assert THE_CARD.free_bytes >= reserve
+    comfy.seams.take_off()
+    assert management.extra_reserved_memory() == 0
+
+
+def test_models_over_the_device_budget_leave(comfy: Any) -> None:
+    machine = Machine(comfy, Limits(device_bytes=1))
+    for key in KEYS:
+        machine.run(key)
+    assert machine.on_card() == {KEYS[2]}
+
+
+def test_unloading_all_models_leaves_them_warm(machine: Machine) -> None:
+    machine.run(KEYS[0])
+    management.unload_all_models()
+    assert machine.on_card() == set()
+    machine.run(KEYS[0])
+    assert loads.of(machine.comfy) == [KEYS[0]]
+
+
+def test_freeing_the_node_cache_empties_the_pool(machine: Machine) -> None:
+    machine.run(KEYS[0])
+    executor = execution.PromptExecutor(SimpleNamespace(client_id=None, last_node_id=None), cache_args={"lru": 0, "ram": 0})
+    executor.reset()
+    assert machine.warm.pool.snapshot().entries == ()
+    machine.run(KEYS[0])
+    assert loads.of(machine.comfy) == [KEYS[0], KEYS[0]]
+
+
+def test_the_thread_that_runs_prompts_sees_to_the_keep_alive_between_two_of_them(comfy: Any) -> None:
+    machine = Machine(comfy, Limits(keep_alive_s=60))
+    queue = execution.PromptQueue(SimpleNamespace(queue_updated=lambda: None))
+    machine.checkpoint(KEYS[0])
+    queue.set_flag(WAKE_FLAG, True)
+    assert queue.get_flags() == {}
+    assert len(machine.warm.pool.snapshot().entries) == 1
+    machine.clock.now_s += 61
+    queue.set_flag("free_memory", True)
+    assert queue.get_flags() == {"free_memory": True}
+    assert machine.warm.pool.snapshot().entries == ()
+
+
+def test_dynamic_vram_is_left_to_comfyui(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run(KEYS[0])
+    machine.run(KEYS[1])
+    monkeypatch.setitem(__import__("sys").modules, "comfy.memory_management", SimpleNamespace(aimdo_enabled=True))
+    THE_CARD.total_bytes = THE_CARD.used_bytes
+    management.free_memory(1000, CARD)
+    assert machine.pressure.unloaded == 0
+
+
+def test_what_others_ask_of_free_memory_is_passed_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(management, "get_free_memory", lambda *a, **k: 1 / 0 if a == (CARD,) else (0, 0))
+    machine.run  # noqa: B018
+    with pytest.raises(ZeroDivisionError):
+        machine.run(KEYS[0])  # core itself asks, and fails
+
+
+def test_a_card_that_is_not_there_has_no_figures() -> None:
+    assert devices_json() == "not available"
