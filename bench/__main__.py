@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share")
 
 
 def main() -> int:
@@ -21,8 +22,9 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, metavar="N")
     parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
     parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
-    arguments = parser.parse_args()
-    return run(arguments)
+    # A polite kill ends like Ctrl-C: servers, links and scratch folders are taken away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    return run(parser.parse_args())
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -30,6 +32,14 @@ def run(arguments: argparse.Namespace) -> int:
         from . import cold as bench
     elif arguments.name == "import":
         from . import start as bench  # type: ignore[no-redef]
+    elif arguments.name == "warm":
+        from . import warm as bench  # type: ignore[no-redef]
+    elif arguments.name == "switch":
+        from . import switch as bench  # type: ignore[no-redef]
+    elif arguments.name == "ssd":
+        from . import ssd as bench  # type: ignore[no-redef]
+    elif arguments.name == "share":
+        from . import share as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)

@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def make_client(job: Job) -> Client:
-    from . import limits, loads, product
+    from . import disk_loads, limits, loads, product
 
-    kinds: dict[str, type[Client]] = {**loads.CLIENTS, **limits.CLIENTS, **product.CLIENTS}
+    kinds: dict[str, type[Client]] = {**loads.CLIENTS, **limits.CLIENTS, **product.CLIENTS, **disk_loads.CLIENTS}
     return kinds[job.client](job)
 
 

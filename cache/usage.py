@@ -53,7 +53,9 @@ class UsageTable:
         entries = {}
         for entry in found:
             known = self._entries.get(entry.digest)
-            last_used_s = max(min(entry.last_used_s, now_s), known.last_used_s if known else 0.0)
+            known_s = known.last_used_s if known else 0.0
+            seen_s = entry.last_used_s if entry.last_used_s <= now_s else known_s or now_s  # now only once, not at every scan
+            last_used_s = max(seen_s, known_s)
             entries[entry.digest] = Found(entry.digest, entry.size_bytes, last_used_s)
         self._entries = entries
 

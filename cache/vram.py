@@ -42,6 +42,10 @@ class Sizes:
         return self.host_bytes + self.shared_bytes + sum(self.device_bytes.values())
 
 
+def in_host_memory(sizes: Sizes) -> int:
+    return sizes.host_bytes + sizes.shared_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """host_bytes, device_bytes: None for no limit of the pool's own; keep_alive_s: 0 for ever."""
@@ -110,9 +114,7 @@ class _Entry(Generic[Value]):
 class WarmPool(Generic[Value]):
     """See the module's text."""
 
-    def __init__(
-        self, limits: Limits, bus: EventBus, clock: Callable[[], float] = time.monotonic, choice: Choice = choose
-    ) -> None:
+    def __init__(self, limits: Limits, bus: EventBus, clock: Callable[[], float] = time.monotonic, choice: Choice = choose) -> None:
         self.limits = limits
         self._bus = bus
         self._clock = clock
@@ -157,7 +159,7 @@ class WarmPool(Generic[Value]):
             entry.sizes = entry.warm.measure()
 
     # -- room ----------------------------------------------------------------------------------------------------------
-    def plan_room(self, size_bytes: int, of: Callable[[Sizes], int] = lambda sizes: sizes.host_bytes + sizes.shared_bytes) -> Plan:
+    def plan_room(self, size_bytes: int, of: Callable[[Sizes], int] = in_host_memory) -> Plan:
         """Who would go for so many bytes, counted as ``of`` says.  Changes nothing."""
         return self._choice(self._candidates(of), size_bytes)
 
@@ -223,9 +225,7 @@ class WarmPool(Generic[Value]):
         now_s = self._clock()
         with self._lock:
             entries = list(self._entries.items())
-        return [
-            WarmFigures(key, e.warm.label, e.warm.seconds, e.sizes, e.uses, now_s - e.used_s, e.warm.in_use()) for key, e in entries
-        ]
+        return [WarmFigures(key, e.warm.label, e.warm.seconds, e.sizes, e.uses, now_s - e.used_s, e.warm.in_use()) for key, e in entries]
 
     def _candidates(self, of: Callable[[Sizes], int]) -> list[Candidate]:
         return [Candidate(one.key, of(one.sizes), one.seconds, one.idle_s, one.in_use) for one in self._figures()]

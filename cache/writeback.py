@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -19,21 +20,30 @@ Job = Callable[[], None]
 
 
 class WriteBehind:
-    """Runs jobs in order in one thread, which starts on demand and ends when there is nothing left to do.
+    """Runs jobs in one thread, which starts on demand and ends when there is nothing left to do.
+
+    A job may be held back for a while, so that a load which is over in that time does not share the machine with its
+    own copy; what a kill costs is bounded by it.  Somebody who waits for an owner's jobs ends their holding.  The
+    jobs of one owner run in the order of their submission.
 
     Any thread may call.  A job must not raise.  Lock order: the condition is innermost; no job runs under it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._condition = threading.Condition()
-        self._queue: deque[tuple[object, Job]] = deque()
+        self._queue: deque[tuple[object, Job, float]] = deque()
+        """owner, job and when it is due; never later for an earlier job of the same owner"""
         self._running: object | None = None
         self._alive = False
 
-    def submit(self, owner: object, job: Job) -> None:
-        """Queues a job; never blocks on the disk."""
+    def submit(self, owner: object, job: Job, hold_s: float = 0.0) -> None:
+        """Queues a job; never blocks on the disk.  Without ``hold_s`` the owner's earlier jobs are not held any more."""
         with self._condition:
-            self._queue.append((owner, job))
+            if hold_s <= 0:
+                self._release(owner)
+            self._queue.append((owner, job, self._clock() + hold_s))
+            self._condition.notify_all()
             if not self._alive:
                 self._alive = True
                 threading.Thread(target=self._run, name="modelstream-ssd-write", daemon=True).start()
@@ -47,26 +57,43 @@ class WriteBehind:
     def wait(self, owner: object, timeout_s: float | None = None) -> bool:
         """Until no job of the owner is queued or running; False on timeout."""
         with self._condition:
+            self._release(owner)
             return self._condition.wait_for(lambda: not self._busy_with(owner), timeout_s)
 
     def queued_jobs(self) -> int:
         with self._condition:
             return len(self._queue)
 
+    def _release(self, owner: object) -> None:
+        self._queue = deque((o, job, 0.0 if o is owner else due_s) for o, job, due_s in self._queue)
+        self._condition.notify_all()
+
     def _busy_with(self, owner: object) -> bool:
         return self._running is owner or any(item[0] is owner for item in self._queue)
 
     def _run(self) -> None:
         while True:
-            with self._condition:
-                self._running = None
-                self._condition.notify_all()
-                if not self._queue:
-                    self._alive = False
-                    return
-                self._running, job = self._queue.popleft()
+            job = self._next_job()
+            if job is None:
+                return
             job()
             del job  # it holds the arena's memory
+
+    def _next_job(self) -> Job | None:
+        """The first that is due; waits for it.  None: nothing is left, and the thread ends."""
+        with self._condition:
+            self._running = None
+            self._condition.notify_all()
+            while self._queue:
+                now_s = self._clock()
+                for index, (owner, job, due_s) in enumerate(self._queue):
+                    if due_s <= now_s:
+                        del self._queue[index]
+                        self._running = owner
+                        return job
+                self._condition.wait(min(due_s for _, _, due_s in self._queue) - now_s)
+            self._alive = False
+            return None
 
 
 class ChunkFile:

@@ -56,7 +56,7 @@ class WarmResult:
     def measure(self) -> Sizes:
         host = shared = 0
         devices: dict[str, int] = {}
-        modules = {id(module): module for module in self._modules()}.values()
+        modules = {id(module): module for module in self.modules()}.values()
         tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         for tensor in (*tensors, *self._loose_tensors()):
             size_bytes = tensor.numel() * tensor.element_size()
@@ -69,7 +69,7 @@ class WarmResult:
         shared += sum(host_copy_bytes(module) for module in modules)
         return Sizes(host, shared, devices)
 
-    def _modules(self) -> list[Any]:
+    def modules(self) -> list[Any]:
         adapters = [getattr(part, "t2i_model", None) for part in self._parts()]
         return [*(patcher.model for patcher in self.patchers()), *(adapter for adapter in adapters if adapter is not None)]
 

@@ -25,7 +25,8 @@ from .lane import Lane
 from .objects import RemoteObject
 from .origin import Origin
 from .pacing import Clock, TokenBucket
-from .transfer import Do, Phase, Step, Transfer, cancelled
+from .phases import Do, Phase
+from .transfer import Step, Transfer, cancelled
 
 LINGER_S = 4.0
 """a lane without work keeps its connection so long; servers close idle ones after 5 s and more"""

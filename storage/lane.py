@@ -6,6 +6,7 @@ neither threads nor sockets, and transfers that follow each other share warm con
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -27,10 +28,11 @@ from .landing import TransferResult
 from .objects import Extent, ObjectHead, at_head
 from .parts import Span, missing, part_bytes_for, plan
 from .patience import SLOW_MAX
+from .phases import Do, Phase
 from .pin import look
 from .reading import Attempt, Part, Reading
 from .receive import WIRE_FAULTS, Stop, fault_of, receive
-from .transfer import Do, Phase, Step, Transfer
+from .transfer import Step, Transfer
 from .wire import Address, Connection, ConnectionShut
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class Lane:
 
     def _broken(self, transfer: Transfer, error: Exception) -> None:
         """Something outside of the wire failed: the zone, the origin, a mistake of ours."""
-        known = error if isinstance(error, ModelStreamError) else transfer.origin.translate(error, transfer.obj.subject)
+        known = error if isinstance(error, ModelStreamError) else _unforeseen(transfer, error)
         with self._lock:
             transfer.busy = False
             transfer.fail(known)
@@ -142,7 +144,7 @@ class Lane:
 
         head, refusal = None, None
         try:
-            head, _ = look(transfer.signer, open_to, transfer.obj.subject, self._counter(transfer))
+            head = look(transfer.signer, open_to, transfer.obj.subject, self._counter(transfer))
         except ConnectionShut:
             pass
         except FAULTS as error:
@@ -352,6 +354,20 @@ class Lane:
     def _emit(self, events: list[Event]) -> None:
         for event in events:
             self._engine.bus.emit(event)
+
+
+def _unforeseen(transfer: Transfer, error: Exception) -> ModelStreamError:
+    """An error that is not of the wire says where it was raised (file and line, no folder): it is a defect, or the disk's."""
+    known = transfer.origin.translate(error, transfer.obj.subject)
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if isinstance(error, OSError) or place is None:
+        return known
+    where = f"{os.path.basename(place.tb_frame.f_code.co_filename)}:{place.tb_lineno}"
+    step = "report this with the text above; the download can be started again"
+    cause = f"{type(error).__name__} at {where}"
+    return ModelStreamError("the download met an internal error", subject=known.subject, cause=cause, next_step=step)
 
 
 def _second_parts(done: list[Extent], part_bytes: int) -> list[Part]:

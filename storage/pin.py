@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .answers import Asked, Refused, read_head, refusal_of
-from .errors import AccessDenied
 from .objects import ObjectHead, RemoteObject, SignedRequest
 from .origin import USER_AGENT, Origin
 from .pacing import Clock
@@ -112,8 +111,8 @@ class Signer:
             return True
 
 
-def look(signer: Signer, open_to: OpenTo, subject: str, count: Callable[[], None]) -> tuple[ObjectHead, bool]:
-    """What the object is now, and whether HEAD itself was allowed.  Raises Refused, OSError or HTTPException.
+def look(signer: Signer, open_to: OpenTo, subject: str, count: Callable[[], None]) -> ObjectHead:
+    """What the object is now.  Raises Refused, OSError or HTTPException.
 
     HEAD's refusals have no body that would say why; then one byte is asked for by GET, which tells, or works.
     """
@@ -123,7 +122,7 @@ def look(signer: Signer, open_to: OpenTo, subject: str, count: Callable[[], None
     answer = connection.ask("HEAD", signed.target, signed.headers)
     connection.finish()
     if answer.status in (400, 401, 403, 404, 405):
-        return _ask_one_byte(signer, connection, subject, count), False
+        return _ask_one_byte(signer, connection, subject, count)
     if answer.status != 200:
         raise Refused(refusal_of(answer.status, answer.headers, b"", subject))
     head = read_head(answer.status, answer.headers, subject)
@@ -133,7 +132,7 @@ def look(signer: Signer, open_to: OpenTo, subject: str, count: Callable[[], None
         told = _ask_one_byte(signer, connection, subject, count)
         if told.etag == head.etag:
             head = replace(head, size_bytes=told.size_bytes)
-    return head, True
+    return head
 
 
 def _ask_one_byte(signer: Signer, connection: Connection, subject: str, count: Callable[[], None]) -> ObjectHead:
@@ -146,10 +145,6 @@ def _ask_one_byte(signer: Signer, connection: Connection, subject: str, count: C
         raise Refused(refusal_of(answer.status, answer.headers, body, subject))
     connection.finish()
     return read_head(answer.status, answer.headers, subject)
-
-
-def is_denied(refused: Refused) -> bool:
-    return isinstance(refused.refusal.error, AccessDenied)
 
 
 def _with(signed: SignedRequest, headers: dict[str, str]) -> SignedRequest:

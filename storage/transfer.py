@@ -10,7 +10,6 @@ locks.  The zone, the bus, the origin and callbacks are never called under it.
 
 from __future__ import annotations
 
-import enum
 import itertools
 import threading
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from .landing import LandingZone, Priority, Progress, RepairableZone, TransferRe
 from .objects import Extent, ObjectHead, RemoteObject
 from .pacing import PartTimes, RateMeter
 from .patience import Patience, Tries, Verdict
+from .phases import Do, Phase
 from .pin import Signer
 from .reading import Attempt, Reading
 from .receive import Sink, Stop, Watch, deadline_passed
@@ -37,23 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["LandingZone", "Priority", "Progress", "RepairableZone", "Transfer", "TransferResult"]
 
 _numbers = itertools.count(1)
-
-
-class Phase(enum.Enum):
-    LOOK = "looking"
-    READ = "reading"
-    VERIFY = "checking"
-    FINISH = "finishing"
-    DONE = "done"
-
-
-class Do(enum.Enum):
-    LOOK = enum.auto()
-    WARM = enum.auto()
-    READ = enum.auto()
-    HEDGE = enum.auto()
-    VERIFY = enum.auto()
-    FINISH = enum.auto()
 
 
 def cancelled(subject: str, cause: str) -> TransferCancelled:

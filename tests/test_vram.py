@@ -185,7 +185,9 @@ def test_models_that_have_moved_are_measured_anew() -> None:
 
 def test_another_policy_can_take_the_choices_place() -> None:
     one = Pool()
-    largest = WarmPool[str](Limits(host_bytes=15), one.bus, one.clock, lambda c, n: Plan(n, tuple(sorted(c, key=lambda o: -o.size_bytes)[:1])))
+    largest = WarmPool[str](
+        Limits(host_bytes=15), one.bus, one.clock, lambda c, n: Plan(n, tuple(sorted(c, key=lambda o: -o.size_bytes)[:1]))
+    )
     for key, size in (("a", 3), ("b", 9), ("c", 5)):
         largest.put(key, Warm(key, key, 1.0, lambda size=size: Sizes(size)))
     assert sorted(str(e.key) for e in largest.snapshot().entries) == ["a", "c"]

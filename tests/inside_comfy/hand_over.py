@@ -21,7 +21,6 @@ from comfy.sd import load_text_encoder_state_dicts as load_clip
 
 from modelstream.hooks.assign import AssignSeam
 from modelstream.hooks.shared_memory import SharedMemory
-
 from rig.warm_parts import InArena, load_from, lora_of, same, weights
 
 TINY, CLIP = Path(os.environ["TINY_CHECKPOINT"]), Path(os.environ["SMALL_CLIP"])

@@ -47,7 +47,7 @@ class Clock:
 class Machine:
     """ComfyUI with a card, three checkpoints in the RAM tier, and the seams."""
 
-    def __init__(self, comfy: Any, limits: Limits = Limits(), working_memory_bytes: int = 0) -> None:
+    def __init__(self, comfy: Any, limits: Limits | None = None, working_memory_bytes: int = 0) -> None:
         self.comfy, self.clock = comfy, Clock()
         self.shared = SharedMemory()
         self.held = {key: InArena(TINY) for key in KEYS}
@@ -58,7 +58,7 @@ class Machine:
             comfy.cache.tensors[key] = held.tensors()
             self.shared.add(held.buffer)
         self.assign, self.copies = AssignSeam(self.shared), HostCopiesSeam(self.shared)
-        self.warm = WarmModelsSeam(comfy.runtime, self.shared, limits, 0, clock=self.clock)
+        self.warm = WarmModelsSeam(comfy.runtime, self.shared, limits or Limits(), 0, clock=self.clock)
         self.pressure = VramPressureSeam(self.warm, working_memory_bytes=working_memory_bytes, clock=self.clock)
         comfy.seams.put_on(LoadingSeam(comfy.runtime), self.assign, self.copies, self.warm, self.pressure)
         assert {s.state for s in comfy.seams.states()} == {"on"}, comfy.seams.states()
@@ -83,7 +83,9 @@ class Machine:
         """Which of the three are on the card as a whole (core lets models go in parts)."""
         labels = {one.key: one.label.rpartition(":")[2] for one in self.warm.pool.snapshot().entries}
         self.warm.pool.measure()
-        return {labels[one.key] for one in self.warm.pool.snapshot().entries if one.sizes.device_bytes.get(str(CARD), 0) == self.model_bytes}
+        return {
+            labels[one.key] for one in self.warm.pool.snapshot().entries if one.sizes.device_bytes.get(str(CARD), 0) == self.model_bytes
+        }
 
     def checksums(self) -> list[str]:
         return [held.checksum() for held in self.held.values()]

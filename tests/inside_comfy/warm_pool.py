@@ -14,12 +14,12 @@ import comfy.controlnet
 import comfy.sd
 import comfy.utils
 import folder_paths
-import nodes
 import pytest
 import torch
 from comfy.cli_args import args
 from comfy.sd import load_checkpoint_guess_config as STOCK
 
+import nodes
 from modelstream.cache.vram import Limits
 from modelstream.hooks.seam import MARK
 from modelstream.hooks.shared_memory import SharedMemory
@@ -49,7 +49,11 @@ class Warm:
         self.available = 1 << 40
         self.reads: list[str] = []
         self.seam = WarmModelsSeam(
-            comfy.runtime, SharedMemory(), more.pop("limits", Limits()), more.pop("keep_free_bytes", 0), available_bytes=lambda: self.available
+            comfy.runtime,
+            SharedMemory(),
+            more.pop("limits", Limits()),
+            more.pop("keep_free_bytes", 0),
+            available_bytes=lambda: self.available,
         )
         entries: tuple[Any, ...] = ()
         comfy.cache.snapshot = lambda: SimpleNamespace(ram=SimpleNamespace(budget_bytes=1 << 40, entries=entries))
@@ -217,7 +221,7 @@ def test_two_threads_that_want_one_model_load_it_once(warm: Warm, monkeypatch: p
 def test_a_load_that_fails_is_tried_again_by_the_next(warm: Warm) -> None:
     (Path(folder_paths.models_dir) / "checkpoints" / "broken.safetensors").write_bytes(b"broken")
     for _ in range(2):
-        with pytest.raises(Exception, match="."):
+        with pytest.raises(Exception, match="header"):
             warm.checkpoint("broken.safetensors")
     assert len(warm.reads) == 2
     assert warm.labels == []

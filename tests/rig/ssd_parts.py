@@ -96,6 +96,7 @@ def tier(
 ) -> Iterator[SsdTier]:
     more: dict[str, Any] = {} if clock is None else {"clock": clock}
     bus = (heard or Heard()).bus
+    more.setdefault("hold_s", 0.0)
     it = SsdTier(root, budget_bytes, free_floor_bytes, bus, disk=disk, owners=owners, chunk_bytes=chunk_bytes, **more)
     it.start()
     try:

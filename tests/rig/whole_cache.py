@@ -73,7 +73,7 @@ def open_parts(toml: str, ssd: Path) -> Parts:
     engine = TransferEngine(config.transfer, bus)
     assert config.ram.budget_bytes is not None
     ram = RamTier(Arena(config.ram.budget_bytes, bus), bus)
-    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus)
+    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0)
     tier.start()
     headers = HeaderReader(origins, ram, tier)
     fetcher = Fetcher(origins, catalog, engine, ram, tier, bus)

@@ -1,0 +1,135 @@
+"""``bench switch``: a user who goes back and forth between three checkpoints, in the real ComfyUI: A B A C B A.
+
+Loading time is the time of a prompt that does nothing but load.  Stock ComfyUI has the files on its disk and in its page
+cache; ours has them only in a bucket.  ``pool``: with room for all; ``tight``: RAM for one and a half models, SSD for three.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .processes import CLIENT_CORE, SERVER_CORE, pinned
+from .report import Check, Column, Report, Row, at_least, at_most, median
+
+COLUMNS = (
+    Column("first A", "load_0_s"),
+    Column("first B", "load_1_s"),
+    Column("A again", "load_2_s", ".3f"),
+    Column("first C", "load_3_s"),
+    Column("B again", "load_4_s", ".3f"),
+    Column("A again", "load_5_s", ".3f"),
+    Column("total s", "total_s"),
+    Column("objects", "bucket_objects"),
+)
+SEQUENCE = "ABACBA"
+RETURNS = (2, 4, 5)
+REPETITIONS = 3
+ROOM = {"pool": (4.0, 4.0), "tight": (1.5, 3.2)}
+"""RAM and SSD, in models"""
+SETTINGS = ("stock", *ROOM)
+
+
+def main(report: Report, *, repetitions: int | None, quick: bool) -> int:
+    from tests.rig.seaweed import Seaweed
+
+    with tempfile.TemporaryDirectory(prefix="modelstream-bench-") as scratch, Seaweed(prefix=pinned(SERVER_CORE)) as server:
+        files = three_checkpoints(Path(scratch), quick=quick)
+        client = server.client()
+        for name, path in files.items():
+            client.upload_file(str(path), server.bucket, f"checkpoints/{name}.safetensors", ExtraArgs={"ChecksumAlgorithm": "CRC64NVME"})
+        for repetition in range(repetitions or (1 if quick else REPETITIONS)):
+            for setting in SETTINGS:
+                row = {"situation": "switch", "client": "stock" if setting == "stock" else "Model Stream", "setting": setting}
+                report.add({**row, "repetition": repetition, **one_run(setting, files, server)})
+    return report.finish(checks(report.rows))
+
+
+def three_checkpoints(folder: Path, *, quick: bool) -> dict[str, Path]:
+    """Of one size, with different bytes: nobody may keep them once under three names."""
+    from tests.rig.checkpoints import models
+
+    made = models("tiny", depth=4) if quick else models("sd15")
+    source = made.path(next(key for key in made if key.startswith("checkpoints/")))
+    files = {name: folder / f"{name}.safetensors" for name in "ABC"}
+    for number, path in enumerate(files.values()):
+        shutil.copyfile(source, path)
+        with path.open("r+b") as file:
+            file.seek(-4, 2)
+            file.write(bytes([number, 0, number, 0]))
+    return files
+
+
+def one_run(setting: str, files: dict[str, Path], server: Any) -> Row:
+    from tests.rig.processes import ServerFailed
+
+    try:
+        with _comfyui(setting, files, server) as comfy:
+            seconds = [_load_seconds(comfy, name) for name in SEQUENCE]
+            row: Row = {f"load_{number}_s": value for number, value in enumerate(seconds)}
+            row["total_s"] = sum(seconds)
+            if setting != "stock":
+                status = comfy.get("/modelstream/status")
+                row["bucket_objects"] = status["totals"]["bytes_streamed"] / next(iter(files.values())).stat().st_size
+                row["warm_hits"] = status["memory"]["warm"]["hits"]
+            return row
+    except (ServerFailed, AssertionError) as error:
+        return {"error": str(error).splitlines()[0][:200]}
+
+
+@contextlib.contextmanager
+def _comfyui(setting: str, files: dict[str, Path], server: Any) -> Iterator[Any]:
+    from tests.rig.comfy import ComfyServer
+
+    size_gib = next(iter(files.values())).stat().st_size / (1 << 30)
+    args, prefix = ["--fp16-unet"], pinned(CLIENT_CORE)
+    if setting == "stock":
+        for path in files.values():
+            _into_page_cache(path)
+        local = {f"checkpoints/{name}.safetensors": path for name, path in files.items()}
+        with ComfyServer(folder_name=None, models=local, args=args, prefix=prefix) as comfy:
+            yield comfy
+        return
+    ram, ssd = ROOM[setting]
+    more = f"[ram]\nbudget_gb = {size_gib * ram}\n[ssd]\nbudget_gb = {size_gib * ssd}\nfree_floor_gb = 0.1\n[vram]\nkeep_free_gb = 0.1\n"
+    with ComfyServer(config=server.config_toml(more=more), args=args, prefix=prefix) as comfy:
+        yield comfy
+
+
+def _load_seconds(comfy: Any, name: str) -> float:
+    """As ComfyUI's own messages say, to the millisecond."""
+    from tests.rig.workflows import load_only
+
+    run = comfy.prompt(load_only("CheckpointLoaderSimple", ckpt_name=f"{name}.safetensors")).expect()
+    at_ms = {kind: values["timestamp"] for kind, values in run.messages if "timestamp" in values}
+    return max(1, at_ms["execution_success"] - at_ms["execution_start"]) / 1e3
+
+
+def _into_page_cache(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+
+
+def checks(rows: list[Row]) -> list[Check]:
+    def of(setting: str, name: str) -> float | None:
+        return median([row for row in rows if row["setting"] == setting], name)
+
+    def times_less(number: int) -> float | None:
+        stock, ours = of("stock", f"load_{number}_s"), of("pool", f"load_{number}_s")
+        return stock / ours if stock and ours else None
+
+    factors = [times_less(number) for number in RETURNS]
+    worst = None if None in factors else min(f for f in factors if f is not None)
+    totals = of("stock", "total_s"), of("tight", "total_s")
+    streamed = [row.get("bucket_objects") for row in rows if row["setting"] != "stock"]
+    once = None if None in streamed or not streamed else max(abs(s - 3) for s in streamed if s is not None)
+    return [
+        at_least("loading time of stock / with the pool, worst return", worst, 10),
+        at_most("sequence total, RAM for 1.5 models and SSD for 3 / stock", totals[1] / totals[0] if all(totals) else None, 1.0),  # type: ignore[operator]
+        at_most("objects read from the bucket, beside each once", once, 0.01),
+    ]
