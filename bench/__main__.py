@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy")
 
 
 def main() -> int:
@@ -22,6 +22,8 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, metavar="N")
     parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
     parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="policy: recorded requests (columns t_s, base, loras)")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="policy: bars per cell")
     # A polite kill ends like Ctrl-C: servers, links and scratch folders are taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return run(parser.parse_args())
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         from . import ssd as bench  # type: ignore[no-redef]
     elif arguments.name == "share":
         from . import share as bench  # type: ignore[no-redef]
+    elif arguments.name == "policy":
+        from . import policy as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
@@ -51,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         if unknown:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
+    if arguments.name == "policy":
+        more = {"trace": arguments.trace, "plot": arguments.plot}
     return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)
 
 

@@ -1,7 +1,9 @@
 """``bench switch``: a user who goes back and forth between three checkpoints, in the real ComfyUI: A B A C B A.
 
-Loading time is the time of a prompt that does nothing but load.  Stock ComfyUI has the files on its disk and in its page
-cache; ours has them only in a bucket.  ``pool``: with room for all; ``tight``: RAM for one and a half models, SSD for three.
+Loading time is the time of a prompt that does nothing but load.  Stock ComfyUI gets each file from the bucket when it is
+first wanted (boto3's ``download_file``, shown by itself) and has it on its disk and in its page cache from then on.
+``pool``: with room for all; ``tight``: RAM for one and a half models, SSD for three.  Between two loads ours is left alone
+until nothing is on its way to the SSD any more, as while an image is made.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +28,13 @@ COLUMNS = (
     Column("B again", "load_4_s", ".3f"),
     Column("A again", "load_5_s", ".3f"),
     Column("total s", "total_s"),
+    Column("download", "download_s"),
     Column("objects", "bucket_objects"),
 )
 SEQUENCE = "ABACBA"
 RETURNS = (2, 4, 5)
 REPETITIONS = 3
+SETTLE_LIMIT_S = 60.0
 ROOM = {"pool": (4.0, 4.0), "tight": (1.5, 3.2)}
 """RAM and SSD, in models"""
 SETTINGS = ("stock", *ROOM)
@@ -69,10 +75,17 @@ def one_run(setting: str, files: dict[str, Path], server: Any) -> Row:
 
     try:
         with _comfyui(setting, files, server) as comfy:
-            seconds = [_load_seconds(comfy, name) for name in SEQUENCE]
+            seconds = []
+            for name in SEQUENCE:
+                seconds.append(_load_seconds(comfy, name))
+                if setting != "stock":
+                    _settle(comfy)
             row: Row = {f"load_{number}_s": value for number, value in enumerate(seconds)}
             row["total_s"] = sum(seconds)
-            if setting != "stock":
+            if setting == "stock":
+                row["download_s"] = _download_seconds(files, server)
+                row["total_s"] += row["download_s"]
+            else:
                 status = comfy.get("/modelstream/status")
                 row["bucket_objects"] = status["totals"]["bytes_streamed"] / next(iter(files.values())).stat().st_size
                 row["warm_hits"] = status["memory"]["warm"]["hits"]
@@ -109,6 +122,24 @@ def _load_seconds(comfy: Any, name: str) -> float:
     return max(1, at_ms["execution_success"] - at_ms["execution_start"]) / 1e3
 
 
+def _settle(comfy: Any) -> None:
+    pause = threading.Event()
+    for _ in range(int(SETTLE_LIMIT_S / 0.1)):
+        status = comfy.get("/modelstream/status")
+        if not status["transfers"] and not status["tiers"]["loading"] and not status["tiers"]["ssd"]["reserved_bytes"]:
+            return
+        pause.wait(0.1)
+
+
+def _download_seconds(files: dict[str, Path], server: Any) -> float:
+    """All three, one after the other, as stock ComfyUI's user has to."""
+    client, start_s = server.client(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="modelstream-bench-") as folder:
+        for name in files:
+            client.download_file(server.bucket, f"checkpoints/{name}.safetensors", str(Path(folder) / name))
+        return time.monotonic() - start_s
+
+
 def _into_page_cache(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         while file.read(1 << 24):
@@ -126,10 +157,11 @@ def checks(rows: list[Row]) -> list[Check]:
     factors = [times_less(number) for number in RETURNS]
     worst = None if None in factors else min(f for f in factors if f is not None)
     totals = of("stock", "total_s"), of("tight", "total_s")
+    total = totals[1] / totals[0] if totals[0] and totals[1] else None
     streamed = [row.get("bucket_objects") for row in rows if row["setting"] != "stock"]
     once = None if None in streamed or not streamed else max(abs(s - 3) for s in streamed if s is not None)
     return [
         at_least("loading time of stock / with the pool, worst return", worst, 10),
-        at_most("sequence total, RAM for 1.5 models and SSD for 3 / stock", totals[1] / totals[0] if all(totals) else None, 1.0),  # type: ignore[operator]
+        at_most("sequence total, RAM for 1.5 models and SSD for 3 / stock with its downloads", total, 1.0),
         at_most("objects read from the bucket, beside each once", once, 0.01),
     ]

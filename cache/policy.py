@@ -200,7 +200,8 @@ class RankedPolicy:
             row = self._history.get(entry.digest)
             # before everything that was seen used, the latest last
             oldest = -(10**9) - int(max(0.0, 4e9 - entry.last_used_s))
-            self._residents[entry.digest] = row or Row(entry.digest, entry.size_bytes, entry.reload_s, used_at=oldest, used_s=entry.last_used_s)
+            unused = Row(entry.digest, entry.size_bytes, entry.reload_s, used_at=oldest, used_s=entry.last_used_s)
+            self._residents[entry.digest] = row or unused
 
     def _victim(self, one: Scored, moment: Moment, kept_alive: bool) -> Victim:
         score, _, row = one

@@ -26,12 +26,13 @@ def _decay(uses: int) -> tuple[float, ...]:
     return tuple(math.exp(-uses / tau) for tau in TAUS)
 
 
-_DECAYS = [_decay(uses) for uses in range(_TABLE)]
+DECAYS = [_decay(uses) for uses in range(_TABLE)]
+"""what is left of a count after so many further uses of the tier, per time scale"""
 
 
 def decay(uses: int) -> tuple[float, ...]:
     """What is left of a count after so many further uses of the tier, per time scale."""
-    return _DECAYS[uses] if 0 <= uses < _TABLE else _decay(max(uses, 0))
+    return DECAYS[uses] if 0 <= uses < _TABLE else _decay(max(uses, 0))
 
 
 def weights(exponent: float) -> Weights:
@@ -66,13 +67,6 @@ class Row:
     stay_uses: int = 0
     entered_at: int = 0
     priority: float = 0.0
-
-    def rate(self, at: int, w: Weights) -> float:
-        """Expected uses of this file per use of the tier."""
-        since = at - self.used_at
-        a, b, c, d, e, f = _DECAYS[since] if 0 <= since < _TABLE else decay(since)
-        n = self.counts
-        return n[0] * a * w[0] + n[1] * b * w[1] + n[2] * c * w[2] + n[3] * d * w[3] + n[4] * e * w[4] + n[5] * f * w[5]
 
 
 @dataclass(frozen=True, slots=True)

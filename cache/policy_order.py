@@ -8,6 +8,7 @@ used up or old.  Whoever was used after the queue was made has left its front.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from operator import itemgetter
 
 from .policy_history import Row
 from .policy_rank import Moment, Ranking
@@ -17,6 +18,9 @@ EXACT = 48
 """up to so many residents all are scored"""
 FRONT = 24
 """so many of the queue's front are scored afresh, and more if their bytes do not do"""
+
+
+_FIRST_TWO = itemgetter(0, 1)
 
 
 class Order:
@@ -70,9 +74,7 @@ class Order:
 
 
 def _scored(rows: Collection[Row], score: Callable[[Row, Moment], float], moment: Moment) -> list[Scored]:
-    """The age is in the key so that ties go to the older, and the digest is never looked at."""
-    return sorted([(score(row, moment), row.used_at, row) for row in rows], key=_first_two)
-
-
-def _first_two(one: Scored) -> tuple[float, int]:
-    return one[0], one[1]
+    """The last use is in the key so that ties go to the older, and rows are never compared."""
+    found = [(score(row, moment), row.used_at, row) for row in rows]
+    found.sort(key=_FIRST_TWO)
+    return found

@@ -9,8 +9,8 @@ A score is what a resident byte is worth; the lowest goes first.  All of them se
                           the score of the last victim
     size_aware            uses × 1/(hours idle + 1) × 1/(MB + 1), uses since entry
     size_aware_persistent the same with uses that survive eviction
-    recent, steady, habit expected seconds lost: rate of use × seconds to reload ÷ bytes, the rate from `Row.rate` with
-                          more or less weight on long memory
+    recent, steady, habit expected seconds lost: rate of use × seconds to reload ÷ bytes, with more
+                          or less weight on long memory
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .policy_history import Row, weights
+from .policy_history import DECAYS, Row, decay, weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,19 @@ class Ranking:
 
 
 def expected_seconds(exponent: float) -> Callable[[Row, Moment], float]:
-    """Seconds of loading lost per byte and use of the tier, were the file not there."""
-    share = weights(exponent)
+    """Seconds of loading lost per byte and use of the tier, were the file not there: rate of use × seconds ÷ bytes.
+
+    The rate, in uses of the file per use of the tier, is the weighted sum of the decayed counts (`weights`).
+    """
+    u, v, w, x, y, z = weights(exponent)
 
     def score(row: Row, moment: Moment) -> float:
-        return row.rate(moment.at, share) * row.reload_s / (row.size_bytes or 1)
+        # written out: it is called for every candidate of every shadow
+        since = moment.at - row.used_at
+        a, b, c, d, e, f = DECAYS[since] if 0 <= since < len(DECAYS) else decay(since)
+        n = row.counts
+        rate = n[0] * a * u + n[1] * b * v + n[2] * c * w + n[3] * d * x + n[4] * e * y + n[5] * f * z
+        return rate * row.reload_s / (row.size_bytes or 1)
 
     return score
 

@@ -18,6 +18,7 @@ EXPERTS = ("thrifty_lru", "recent", "steady", "habit")
 MEMORY = 0.9997
 """what is left of a loss after one more use: half after 2,300"""
 MARGIN = 0.03
+_LARGE = 1e12
 DAY_S = 86400.0
 DAYS = 8
 
@@ -43,17 +44,18 @@ class Shadow:
         self._sizes: dict[str, int] = {}
         self._order = Order(self.residents)
 
-    def use(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Collection[str]) -> None:
-        self.recent_s *= MEMORY
+    def use(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Collection[str], weight: float) -> bool:
+        """Whether it was a miss.  weight: of this use among the recent ones; it grows instead of all else fading."""
         if self.residents.get(row.digest) is row and self._sizes[row.digest] == row.size_bytes:
-            return
+            return False
         self._drop(row.digest)
         self.lost_s += row.reload_s
-        self.recent_s += row.reload_s
+        self.recent_s += row.reload_s * weight
         if row.size_bytes <= capacity_bytes and self._make_room(row, capacity_bytes, moment, in_use):
             self.residents[row.digest] = row
             self._sizes[row.digest] = row.size_bytes
             self.used_bytes += row.size_bytes
+        return True
 
     def shrink(self, capacity_bytes: int, moment: Moment) -> None:
         needed_bytes = self.used_bytes - capacity_bytes
@@ -85,6 +87,7 @@ class Tournament:
         self.capacity_bytes = capacity_bytes
         self._shadows = [Shadow(RANKINGS[name]) for name in experts]
         self._leader = self._shadows[0]
+        self._weight = 1.0
         self._days: dict[int, tuple[float, float]] = {}
 
     @property
@@ -93,11 +96,16 @@ class Tournament:
 
     def use(self, row: Row, moment: Moment, in_use: Collection[str], *, hit: bool) -> None:
         before_s = self._shadows[0].lost_s
+        self._weight /= MEMORY
+        missed = False
         for shadow in self._shadows:
-            shadow.use(row, self.capacity_bytes, moment, in_use)
-        best = min(self._shadows, key=_recent)
-        if best is not self._leader and best.recent_s < self._leader.recent_s * (1.0 - MARGIN):
-            self._leader = best
+            missed |= shadow.use(row, self.capacity_bytes, moment, in_use, self._weight)
+        if missed:
+            best = min(self._shadows, key=_recent)
+            if best is not self._leader and best.recent_s < self._leader.recent_s * (1.0 - MARGIN):
+                self._leader = best
+            if self._weight > _LARGE:
+                self._rescale()
         self._account(moment, 0.0 if hit else row.reload_s, self._shadows[0].lost_s - before_s)
 
     def resize(self, capacity_bytes: int, moment: Moment) -> None:
@@ -106,12 +114,17 @@ class Tournament:
             shadow.shrink(capacity_bytes, moment)
 
     def standings(self) -> tuple[Standing, ...]:
-        return tuple(Standing(s.ranking.name, s.lost_s, s.recent_s) for s in self._shadows)
+        return tuple(Standing(s.ranking.name, s.lost_s, s.recent_s / self._weight) for s in self._shadows)
 
     def saved_s(self, now_s: float, days: int = 7) -> float:
         """Seconds of loading saved against least-recently-used in the last so many days of this process; may be negative."""
         first = int(now_s // DAY_S) - days
         return sum(lru_s - own_s for day, (own_s, lru_s) in self._days.items() if day > first)
+
+    def _rescale(self) -> None:
+        for shadow in self._shadows:
+            shadow.recent_s /= self._weight
+        self._weight = 1.0
 
     def _account(self, moment: Moment, own_s: float, lru_s: float) -> None:
         if own_s or lru_s:

@@ -137,7 +137,7 @@ class AssignSeam(Seam):
             tensor = sd.get(name)
             if tensor is None:
                 continue
-            size_bytes = tensor.numel() * target.element_size()
+            size_bytes = tensor.numel() * tensor.element_size()
             if name in taken:
                 self.figures.assigned += 1
                 self.figures.assigned_bytes += size_bytes

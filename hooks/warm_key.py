@@ -31,9 +31,7 @@ def call_key(
     Raises nothing: a call that ComfyUI itself will refuse has no key.
     """
     try:
-        bound = inspect.signature(original).bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = dict(bound.arguments)
+        given = _by_name(original, args, kwargs)
         if given.get("disable_dynamic"):  # ComfyUI asks for a model of its own
             return None
         found = given.pop(paths)
@@ -41,6 +39,17 @@ def call_key(
         return (loader, files, plain(given))
     except (NotPlain, TypeError, OSError, KeyError, ValueError):
         return None
+
+
+def _by_name(original: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Every argument by its name, defaults included.  Raises NotPlain for one that has no name of its own."""
+    parameters = list(inspect.signature(original).parameters.values())
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    unknown = kwargs.keys() - {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if len(args) > len(names) or unknown:
+        raise NotPlain("an argument without a name")
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
 
 
 def plain(value: Any) -> Hashable:

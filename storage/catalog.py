@@ -26,6 +26,9 @@ __all__ = ["Catalog", "FolderView", "OriginState"]
 
 _HANDED_OUT_MAX = 20_000
 _FIRST_RETRY_S = 15.0
+_LET_START_S = 5.0
+"""with a snapshot of every origin the first listing waits so long: the names are there, and the machine is busy importing
+torch and streaming the first model, which boto3's import (0.2 s CPU) would slow down"""
 _SNAPSHOT_AT_ONCE_BYTES = 4 << 20
 """about 36,000 objects, read in 50 ms"""
 _BUSY_SHARE = 20
@@ -196,15 +199,14 @@ class Catalog:
     # -- refreshing ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Reads the snapshot (a large one is left to the thread) and starts the thread, which lists at once and then every
-        ``refresh_s``.
+        """Reads the snapshot (a large one is left to the thread) and starts the thread, which lists at once (a little
+        later where the snapshot has every origin) and then every ``refresh_s``.
         """
         if self._thread is None and not self._closed and self._origins:
             for name, origin in self._origins.items():
                 if not origin.config.profile.verify_tls:
                     self._bus.emit(TlsNotVerified(name))
             self._read_snapshot(at_most_bytes=_SNAPSHOT_AT_ONCE_BYTES)
-            self._asked += 1
             self._thread = threading.Thread(target=self._run, name="modelstream-catalog", daemon=True)
             self._thread.start()
 
@@ -238,6 +240,9 @@ class Catalog:
     def _run(self) -> None:
         self._read_snapshot()
         failures = 0
+        with self._turn:
+            known = all(name in self._contents.listings for name in self._origins)
+            self._turn.wait_for(lambda: self._closed or self._asked > self._done, _LET_START_S if known else 0.0)
         while not self._closed:
             with self._turn:
                 serving = self._asked

@@ -56,7 +56,7 @@ class PinnedReader:
     def _pinned(self) -> ObjectHead:
         if self._head is None:
             try:
-                self._head, _ = look(self._signer, self._open_to, self._subject, lambda: None)
+                self._head = look(self._signer, self._open_to, self._subject, lambda: None)
             except Refused as refused:
                 raise refused.refusal.error from None
             except WIRE_FAULTS as fault:

@@ -15,9 +15,8 @@ from safetensors.torch import save
 from modelstream.cache.watch import LoadProgress
 from modelstream.storage.errors import InvalidSafetensors, TransferCancelled
 from modelstream.storage.events import TransferStarted
-
-from .rig.invariants import eventually, nothing_partial_is_shown
-from .rig.whole_cache import Parts, cache_toml, open_parts
+from rig.invariants import eventually, nothing_partial_is_shown
+from rig.whole_cache import Parts, cache_toml, open_parts
 
 MIB = 1 << 20
 

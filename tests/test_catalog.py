@@ -14,6 +14,7 @@ from modelstream.storage.events import CatalogRefreshed, CatalogRefreshFailed, C
 from modelstream.storage.layout import FolderView
 from modelstream.storage.objects import ObjectId, RemoteObject
 from modelstream.storage.origin import Origin
+from rig.invariants import eventually
 
 CHECKPOINTS = FolderView("checkpoints", ("checkpoints",), frozenset({".safetensors", ".ckpt"}))
 UNETS = FolderView("diffusion_models", ("unet", "diffusion_models"), frozenset({".safetensors"}))
@@ -271,8 +272,7 @@ def test_many_who_ask_while_one_listing_runs_share_the_next_one():
         askers = [threading.Thread(target=lambda: answers.append(catalog.refresh(wait=True, timeout_s=10))) for _ in range(8)]
         for asker in askers:
             asker.start()
-        while catalog._asked < 9:  # start asked once
-            threading.Event().wait(0.001)
+        eventually(lambda: catalog._asked == 8)
         go_on.set()
         for asker in askers:
             asker.join(10)

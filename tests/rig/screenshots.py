@@ -23,12 +23,18 @@ ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--
 NAME = "dreamlike-sd3.safetensors"
 RATE_MBIT = 60
 """26 MB take 3.5 s: time enough for a picture"""
-LOAD = """async ([graph, name]) => { await window.app.loadApiJson(graph, name); window.app.canvas.ds.reset?.();
-  const nodes = window.app.graph._nodes; let x = 40, y = 60;
-  const places = {"4": [40, 80], "10": [420, 80], "6": [760, 80], "7": [760, 310], "5": [40, 330], "3": [1240, 100], "8": [1520, 110], "9": [1520, 220]};
-  for (const n of nodes) { const p = places[String(n.id)]; if (p) n.pos = p; }
-  window.app.graph.setDirtyCanvas(true, true); }"""
-FIT = "([scale, x, y]) => { const d = window.app.canvas.ds; d.scale = scale; d.offset = [x, y]; window.app.graph.setDirtyCanvas(true, true); }"
+PLACES = {"4": (40, 80), "6": (760, 80), "7": (760, 310), "5": (40, 330), "3": (1240, 100), "8": (1520, 110), "9": (1520, 220)}
+LOAD = """async ([graph, name, places]) => {
+  await window.app.loadApiJson(graph, name);
+  for (const n of window.app.graph._nodes) { const p = places[String(n.id)]; if (p) n.pos = p; }
+  window.app.graph.setDirtyCanvas(true, true);
+}"""
+FIT = """([scale, x, y]) => {
+  const d = window.app.canvas.ds;
+  d.scale = scale; d.offset = [x, y];
+  window.app.graph.setDirtyCanvas(true, true);
+}"""
+SHOWN = "() => JSON.stringify(window.app.graph._nodes.map(n => n.widgets?.map(w => w.value))).includes('left')"
 
 
 @contextlib.contextmanager
@@ -54,10 +60,10 @@ def picture(server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, 
         if page.get_by_text("Introducing Nodes 2.0").count():  # newer frontends have no such banner
             page.mouse.click(size[0] - 32, 20)
             page.mouse.move(size[0] / 2, size[1] - 80)
-        page.evaluate(LOAD, [graph, "stream from a bucket"])
+        page.evaluate(LOAD, [graph, "stream from a bucket", PLACES])
         page.evaluate(FIT, list(view))
         page.evaluate("() => window.app.queuePrompt(0, 1)")
-        page.wait_for_function("() => JSON.stringify(window.app.graph._nodes.map(n => n.widgets?.map(w => w.value))).includes('left')", timeout=60000)
+        page.wait_for_function(SHOWN, timeout=60000)
         page.wait_for_timeout(700)  # the canvas draws the text and the bar
         page.screenshot(path=str(file))
         return page.evaluate("() => window.app.graph.serialize()")

@@ -1,0 +1,109 @@
+"""What no policy can beat, and what a feasible one that sees the future reaches.  Offline: for comparison only."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+
+from modelstream.cache.policy import Entry
+
+from .policy_mixes import Request
+from .policy_replay import Tier, entries_of
+
+NEVER = 1 << 60
+
+
+def belady_cost(at: Tier, requests: Sequence[Request], first: int, sizes: Mapping[str, float]) -> float:
+    """Seconds lost by the greedy that evicts the least seconds per byte and distance to the next use.  Feasible."""
+    entries = entries_of(sizes, at.below)
+    coming = _coming(requests)
+    resident: dict[str, Entry] = {}
+    next_use: dict[str, int] = {}
+    used_bytes, lost_s = 0, 0.0
+    for number, request in enumerate(requests):
+        for place, file in enumerate(request.files):
+            entry = entries[file]
+            hit = file in resident
+            next_use[file] = coming[number, file]
+            if hit:
+                continue
+            lost_s += entry.reload_s if number >= first else 0.0
+            if entry.size_bytes > at.capacity_bytes:
+                continue
+
+            def value(one: str, number: int = number) -> float:
+                return entries[one].reload_s / entries[one].size_bytes / (next_use[one] - number)
+
+            resident[file] = entry
+            used_bytes += entry.size_bytes
+            if used_bytes > at.capacity_bytes:
+                order = sorted((one for one in resident if one == file or one not in request.files[: place + 1]), key=value, reverse=True)
+                while used_bytes > at.capacity_bytes and order:
+                    used_bytes -= resident.pop(order.pop()).size_bytes
+            if used_bytes > at.capacity_bytes:
+                used_bytes -= resident.pop(file).size_bytes
+    return lost_s
+
+
+def _coming(requests: Sequence[Request]) -> dict[tuple[int, str], int]:
+    """For each use, the number of the request that uses the file next."""
+    coming, after = {}, {}
+    for number in range(len(requests) - 1, -1, -1):
+        for file in requests[number].files:
+            coming[number, file] = after.get(file, NEVER)
+            after[file] = number
+    return coming
+
+
+def foo_bound(at: Tier, requests: Sequence[Request], first: int, sizes: Mapping[str, float]) -> float:
+    """FOO (Berger et al., arXiv 1711.03709): the linear relaxation over the intervals between uses; exact, a lower bound.
+
+    Between two uses of a file its share x in [0, 1] is kept; at no moment may what is kept exceed the tier.  What the
+    tier held before the first measured request is free to choose, which only lowers the bound.
+    """
+    import numpy as np
+    from scipy.optimize import linprog
+    from scipy.sparse import csr_matrix
+
+    entries = entries_of(sizes, at.below)
+    total_s, intervals = _intervals(requests, first, entries, at.capacity_bytes)
+    if not intervals:
+        return total_s
+    starts = sorted({begin for begin, _, _ in intervals})
+    n, m = len(intervals), len(starts)
+    # occupancy after each start is a variable of its own, which keeps the matrix sparse
+    rows, columns, values = [], [], []
+    for column, (begin, end, entry) in enumerate(intervals):
+        rows.append(bisect.bisect_left(starts, begin))
+        columns.append(column)
+        values.append(entry.size_bytes / 1e9)
+        gone = bisect.bisect_left(starts, end)
+        if gone < m:
+            rows.append(gone)
+            columns.append(column)
+            values.append(-entry.size_bytes / 1e9)
+    rows += [*range(m), *range(1, m)]
+    columns += [*range(n, n + m), *range(n, n + m - 1)]
+    values += [-1.0] * m + [1.0] * (m - 1)
+    gain = np.concatenate([[-entry.reload_s for _, _, entry in intervals], np.zeros(m)])
+    upper = np.concatenate([np.ones(n), np.full(m, at.capacity_bytes / 1e9)])
+    matrix = csr_matrix((values, (rows, columns)), shape=(m, n + m))
+    found = linprog(gain, A_eq=matrix, b_eq=np.zeros(m), bounds=np.column_stack([np.zeros(n + m), upper]), method="highs")
+    if not found.success:
+        raise RuntimeError(f"the bound was not found: {found.message}")
+    return total_s + float(found.fun)
+
+
+def _intervals(
+    requests: Sequence[Request], first: int, entries: Mapping[str, Entry], capacity_bytes: int
+) -> tuple[float, list[tuple[int, int, Entry]]]:
+    last: dict[str, int] = {}
+    total_s, intervals = 0.0, []
+    for number, request in enumerate(requests):
+        for file in request.files:
+            if number >= first:
+                total_s += entries[file].reload_s
+                if file in last and entries[file].size_bytes <= capacity_bytes:
+                    intervals.append((max(last[file], first - 1), number, entries[file]))
+            last[file] = number
+    return total_s, intervals
