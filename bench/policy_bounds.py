@@ -32,7 +32,7 @@ def belady_cost(at: Tier, requests: Sequence[Request], first: int, sizes: Mappin
                 continue
 
             def value(one: str, number: int = number) -> float:
-                return entries[one].reload_s / entries[one].size_bytes / (next_use[one] - number)
+                return entries[one].reload_s / entries[one].size_bytes / max(next_use[one] - number, 0.5)
 
             resident[file] = entry
             used_bytes += entry.size_bytes

@@ -130,6 +130,25 @@ class Policy(Protocol):
     def resize(self, capacity_bytes: int, now_s: float) -> None: ...
 
 
+class _Sparing:
+    """Digests that cannot go: leased, pinned, gone already, or kept alive after ``now_s``.  Looked up, never listed."""
+
+    def __init__(self, entries: Mapping[str, Entry], now_s: float) -> None:
+        self._entries = entries
+        self._now_s = now_s
+        self.kept_alive = False
+        """whether somebody was spared for that reason alone"""
+
+    def __contains__(self, digest: object) -> bool:
+        entry = self._entries.get(digest)  # type: ignore[call-overload]
+        if entry is None or entry.leased or entry.pinned:
+            return True
+        if entry.keep_until_s > self._now_s:
+            self.kept_alive = True
+            return True
+        return False
+
+
 class RankedPolicy:
     """Every named policy: one history, and the ranking that decides, fixed or led by a tournament."""
 
@@ -177,31 +196,40 @@ class RankedPolicy:
         ranking, moment = self.ranking, self._moment(now_s)
         if needed_bytes <= 0:
             return EvictionPlan((), needed_bytes, 0, True, ranking.name)
-        self._take_in(entries)
-        held = {digest for digest, entry in entries.items() if entry.leased or entry.pinned}
-        alive = {digest for digest, entry in entries.items() if entry.keep_until_s > now_s}
-        chosen: list[Scored] = []
-        for spared in (held | alive, held) if alive else (held,):
-            chosen = choose(self._order.lowest(needed_bytes, ranking, moment, spared), needed_bytes, ranking)
-            if chosen:
-                break
-        victims = tuple(self._victim(one, moment, one[2].digest in alive) for one in chosen)
+        chosen = self._chosen(entries, needed_bytes, ranking, moment)
+        if not chosen and entries.keys() != self._residents.keys():
+            self._take_in(entries)
+            chosen = self._chosen(entries, needed_bytes, ranking, moment)
+        victims = tuple(self._victim(one, moment, entries[one[2].digest].keep_until_s > now_s) for one in chosen)
         admit = newcomer is None or not refuses(ranking, self._worth(newcomer, ranking, moment), chosen)
         return EvictionPlan(victims, needed_bytes, sum(v.size_bytes for v in victims), admit, ranking.name)
 
+    def _chosen(self, entries: Mapping[str, Entry], needed_bytes: int, ranking: Ranking, moment: Moment) -> list[Scored]:
+        if len(entries) != len(self._residents):
+            self._take_in(entries)
+        chosen: list[Scored] = []
+        for sparing in (_Sparing(entries, moment.now_s), _Sparing(entries, math.inf)):
+            chosen = choose(self._order.lowest(needed_bytes, ranking, moment, sparing), needed_bytes, ranking)
+            if chosen or not sparing.kept_alive:
+                break
+        return chosen
+
     def _take_in(self, entries: Mapping[str, Entry]) -> None:
-        """Residents that came or went without a word (another process's files on a shared SSD).  No score changes."""
-        if entries.keys() == self._residents.keys():
-            return
+        """Residents that came or went without a word (another process's files on a shared SSD).  No score changes.
+
+        One that came while another went is noticed at a later plan; one that went is never named as a victim.
+        """
         for digest in self._residents.keys() - entries.keys():
             del self._residents[digest]
         unseen = [entries[digest] for digest in entries.keys() - self._residents.keys()]
-        for entry in sorted(unseen, key=lambda one: -one.last_used_s):
-            row = self._history.get(entry.digest)
-            # before everything that was seen used, the latest last
-            oldest = -(10**9) - int(max(0.0, 4e9 - entry.last_used_s))
-            unused = Row(entry.digest, entry.size_bytes, entry.reload_s, used_at=oldest, used_s=entry.last_used_s)
-            self._residents[entry.digest] = row or unused
+        for entry in unseen:
+            self._residents[entry.digest] = self._history.get(entry.digest) or self._unused(entry)
+
+    @staticmethod
+    def _unused(entry: Entry) -> Row:
+        """Before everything that was seen used, the latest last."""
+        oldest = -(10**9) - int(max(0.0, 4e9 - entry.last_used_s))
+        return Row(entry.digest, entry.size_bytes, entry.reload_s, used_at=oldest, used_s=entry.last_used_s)
 
     def _victim(self, one: Scored, moment: Moment, kept_alive: bool) -> Victim:
         score, _, row = one
@@ -227,6 +255,18 @@ class RankedPolicy:
     def restore(self, remembered: Iterable[Remembered]) -> None:
         """What an earlier process knew; before the first use."""
         self._history.restore(remembered)
+
+    def start_with(self, entries: Iterable[Entry], now_s: float) -> None:
+        """What the tier holds already (an SSD after a restart); after `restore`, before the first use.
+
+        The shadows begin with the same, or they would be charged for loads that nobody needs.
+        """
+        for entry in sorted(entries, key=lambda one: one.last_used_s, reverse=True):
+            row = self._history.get(entry.digest) or self._unused(entry)
+            self._history.adopt(row)
+            self._residents[entry.digest] = row
+            if self._tournament:
+                self._tournament.place(row)
 
     def remembered(self) -> Iterator[Remembered]:
         return self._history.remembered()

@@ -113,6 +113,11 @@ class History:
         row.stay_uses += 1
         return row
 
+    def adopt(self, row: Row) -> None:
+        """A row that somebody else made; nothing when the digest is known or the history is full."""
+        if len(self._rows) < self._max_rows:
+            self._rows.setdefault(row.digest, row)
+
     def restore(self, remembered: Iterable[Remembered]) -> None:
         """Takes over what an earlier process knew.  Before the first use; a digest already known is left alone."""
         # the oldest first, so that order of use is order in the dict as well

@@ -7,7 +7,7 @@ used up or old.  Whoever was used after the queue was made has left its front.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from operator import itemgetter
 
 from .policy_history import Row
@@ -32,7 +32,7 @@ class Order:
         self._made_at = -1
         self._ranking: Ranking | None = None
 
-    def lowest(self, needed_bytes: int, ranking: Ranking, moment: Moment, spared: Collection[str]) -> list[Scored]:
+    def lowest(self, needed_bytes: int, ranking: Ranking, moment: Moment, spared: Container[str]) -> list[Scored]:
         """Candidates, lowest first: everybody, or enough of the front that their bytes are well above what is needed."""
         score = ranking.score
         if len(self._residents) <= EXACT or not ranking.queued:
@@ -52,7 +52,7 @@ class Order:
         self._made_at = moment.at
         self._ranking = ranking
 
-    def _front(self, needed_bytes: int, ranking: Ranking, moment: Moment, spared: Collection[str]) -> list[Row] | None:
+    def _front(self, needed_bytes: int, ranking: Ranking, moment: Moment, spared: Container[str]) -> list[Row] | None:
         """None when the queue is of another ranking, old or used up."""
         if self._ranking is not ranking or moment.at - self._made_at > len(self._residents) // 2:
             return None

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class AssignSeam(Seam):
         super().__init__()
         self.shared = shared
         self.figures = AssignFigures()
+        self._making_vae = threading.local()
 
     def problem(self) -> str:
         base = _class("comfy.model_base", "BaseModel")
@@ -53,6 +55,9 @@ class AssignSeam(Seam):
             return found
         if not shape_problem(base.load_model_weights, "self", "sd", also_optional=("assign",)):
             return "this ComfyUI assigns weights itself"
+        torch_problem = shape_problem(sys.modules["torch"].nn.Module.load_state_dict, "self", "state_dict", also_optional=("assign",))
+        if torch_problem:
+            return f"this torch cannot assign: {torch_problem}"
         copying = shape_problem(getattr(sys.modules.get("comfy.utils"), "copy_to_param", None), "obj", "attr", "value")
         return copying or shape_problem(getattr(_class("comfy.sd", "CLIP"), "load_sd", None), "self", "sd", "full_model")
 
@@ -61,7 +66,8 @@ class AssignSeam(Seam):
         self.wrap(_class("comfy.model_base", "BaseModel"), "load_model_weights", self._load_model_weights)
         self.wrap(_class("comfy.sd", "CLIP"), "load_sd", self._load_clip)
         encoder = _class("comfy.ldm.models.autoencoder", "AutoencodingEngine")
-        if encoder is not None:
+        if encoder is not None and not shape_problem(getattr(_class("comfy.sd", "VAE"), "__init__", None), "self", "sd"):
+            self.wrap(_class("comfy.sd", "VAE"), "__init__", self._make_vae)
             self.wrap(encoder, "load_state_dict", self._load_vae)
 
     # -- the wrappers ----------------------------------------------------------------------------------------------------
@@ -75,8 +81,17 @@ class AssignSeam(Seam):
         with self._assigning([whole, *inner]):
             return original(clip, *args, **kwargs)
 
+    def _make_vae(self, original: Wrapped, vae: Any, *args: Any, **kwargs: Any) -> None:
+        self._making_vae.on = True
+        try:
+            original(vae, *args, **kwargs)
+        finally:
+            self._making_vae.on = False
+
     def _load_vae(self, original: Wrapped, module: Any, sd: Any, *args: Any, **kwargs: Any) -> Any:
-        """Converted as a whole right afterwards (``first_stage_model.to(vae_dtype)``), so the file's dtype may stay until then."""
+        """``VAE`` converts the module as a whole right afterwards (``.to(vae_dtype)``), so the file's dtype may stay until then."""
+        if not getattr(self._making_vae, "on", False):
+            return original(module, sd, *args, **kwargs)
         return self._loaded(functools.partial(original, module), module, sd, args, kwargs, any_dtype=True)
 
     def _copy_to_param(self, original: Wrapped, obj: Any, attr: str, value: Any) -> Any:

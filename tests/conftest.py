@@ -14,6 +14,9 @@ import pytest
 
 from rig.seaweed import Seaweed
 
+collect_ignore = ["inside_comfy"]
+"""run in child processes by the tests that need ComfyUI's own modules"""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM becomes an ordinary exit, so that fixtures are torn down and no server is left behind."""

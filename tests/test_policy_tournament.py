@@ -69,6 +69,16 @@ def test_what_was_saved_counts_the_last_days_only():
     assert policy.saved_s(19 * 86400.0, days=1) == 2.0
 
 
+def test_nobody_is_charged_for_what_the_tier_held_at_the_start():
+    held = [Entry(f"e{code}", GB, 1.0, last_used_s=float(code)) for code in range(3)]
+    policy = make_policy(DEFAULT, 2 * GB)
+    policy.start_with(held, 10.0)
+    policy.used(held[2], 10.0, hit=True)
+    policy.used(held[1], 10.0, hit=True)
+    assert policy.saved_s(10.0) == 0.0
+    assert [v.digest for v in policy.plan_room({one.digest: one for one in held}, GB, 10.0).victims] == ["e0"]
+
+
 def test_the_front_of_many_is_the_lowest_of_all():
     history, residents, draw = History(), {}, random.Random(2)
     order = Order(residents)
