@@ -89,29 +89,26 @@ def test_the_vae_has_the_same_weights_and_dtype(held: InArena, assign: AssignSea
     assert same(weights(vae.patcher), weights(stock.patcher))
 
 
-def test_a_vae_takes_over_what_needs_no_conversion(held: InArena, assign: AssignSeam, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = held.checksum()
-    monkeypatch.setattr(args, "fp16_vae", True)
-    _, _, vae = load_from(held, assign.shared)
-    ours, whole = aliased(vae.patcher, assign.shared)
-    assert 0 < ours <= whole
-    assert ours > 0.9 * whole
-    assert held.checksum() == before
+class _Engine(comfy.ldm.models.autoencoder.AutoencodingEngine):
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.layer = torch.nn.Linear(4, 4, bias=False)
 
 
-def test_only_a_vae_may_take_another_dtype(held: InArena, assign: AssignSeam) -> None:
-    """Whoever makes such a module without converting it gets the dtype that it was made with."""
+def test_a_vae_takes_the_files_dtype_over_and_only_a_vae_does(held: InArena, assign: AssignSeam) -> None:
+    """``VAE`` converts afterwards; whoever else makes such a module gets the dtype that it was made with."""
     assign.shared.add(held.buffer)
-
-    class Engine(comfy.ldm.models.autoencoder.AutoencodingEngine):
-        def __init__(self) -> None:
-            torch.nn.Module.__init__(self)
-            self.layer = torch.nn.Linear(4, 4, bias=False)
-
     value = next(t for t in held.tensors().values() if t.dtype == torch.float16 and t.numel() >= 16).flatten()[:16].view(4, 4)
-    engine = Engine()
-    engine.load_state_dict({"layer.weight": value}, strict=False)
-    assert engine.layer.weight.dtype == torch.float32
+    other, engine = _Engine(), _Engine()
+    other.load_state_dict({"layer.weight": value}, strict=False)
+    assert other.layer.weight.dtype == torch.float32
+
+    def make(vae: Any) -> None:
+        engine.load_state_dict({"layer.weight": value}, strict=False)
+
+    assign._make_vae(make, None)
+    assert assign.shared.holds(engine.to(torch.float16).layer.weight)
+    assert torch.equal(engine.layer.weight, value)
 
 
 def test_an_image_is_the_same_bit_for_bit(held: InArena, assign: AssignSeam, comfy: Any) -> None:

@@ -1,13 +1,12 @@
 """Pictures of the real frontend while a checkpoint streams: ``python -m tests.rig.screenshots [FOLDER]``.
 
 Chromium is Debian's; the frontend is the one that ComfyUI serves.  Writes streaming-dark.png, streaming-light.png and
-streaming-narrow.png, and the workflow that it showed, in the frontend's own format.
+streaming-narrow.png.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,7 +50,7 @@ def page_of(server: ComfyServer, width: int, height: int) -> Iterator[Any]:
         browser.close()
 
 
-def picture(server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, size: tuple[int, int], view: tuple[float, int, int]) -> Any:
+def picture(server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, size: tuple[int, int], view: tuple[float, int, int]) -> None:
     server.post("/settings/Comfy.TutorialCompleted", True)
     server.post("/settings/Comfy.ColorPalette", theme)
     server.post("/settings/Comfy.UseNewMenu", "Top")
@@ -66,7 +65,6 @@ def picture(server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, 
         page.wait_for_function(SHOWN, timeout=60000)
         page.wait_for_timeout(700)  # the canvas draws the text and the bar
         page.screenshot(path=str(file))
-        return page.evaluate("() => window.app.graph.serialize()")
 
 
 def main() -> None:
@@ -85,9 +83,8 @@ def main() -> None:
             for number, (theme, size, view) in enumerate(shots):
                 graph = text_to_image(f"{number}/{NAME}", lora=None, seed=number)
                 name = "streaming-narrow.png" if number == 2 else f"streaming-{theme}.png"
-                shown = picture(server, graph, theme, folder / name, size, view)
+                picture(server, graph, theme, folder / name, size, view)
                 print(folder / name)
-            (folder / "workflow.json").write_text(json.dumps(shown, indent=1))
 
 
 if __name__ == "__main__":
