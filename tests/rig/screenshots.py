@@ -50,7 +50,9 @@ def page_of(server: ComfyServer, width: int, height: int) -> Iterator[Any]:
         browser.close()
 
 
-def picture(server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, size: tuple[int, int], view: tuple[float, int, int]) -> None:
+def picture(
+    server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, size: tuple[int, int], view: tuple[float, int, int]
+) -> None:
     server.post("/settings/Comfy.TutorialCompleted", True)
     server.post("/settings/Comfy.ColorPalette", theme)
     server.post("/settings/Comfy.UseNewMenu", "Top")
