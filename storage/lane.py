@@ -180,7 +180,8 @@ class Lane:
             self._engine.staff()
 
     def _part_bytes(self, transfer: Transfer, head: ObjectHead) -> int:
-        return part_bytes_for(head.size_bytes, transfer.flow.count.target, self._engine.settings.part_size_bytes)
+        count = transfer.flow.count
+        return part_bytes_for(head.size_bytes, count.target, self._engine.settings.part_size_bytes, count.rate_bytes_per_s)
 
     # -- parts -----------------------------------------------------------------------------------------------------------
     def _read(self, transfer: Transfer, attempt: Attempt) -> None:

@@ -127,6 +127,8 @@ class ConnectionCount:
     def __init__(self, most: int, clock: Clock) -> None:
         self.most = max(1, most)
         self.target = min(self.START, self.most)
+        self.rate_bytes_per_s = 0.0
+        """of the last measuring window; 0 while nothing was measured"""
         self._clock = clock
         self._window_at_s: float | None = None
         self._window_bytes = 0
@@ -145,7 +147,7 @@ class ConnectionCount:
             return None
         if now - self._window_at_s < self.WINDOW_S:
             return None
-        rate = (total_bytes - self._window_bytes) / (now - self._window_at_s)
+        rate = self.rate_bytes_per_s = (total_bytes - self._window_bytes) / (now - self._window_at_s)
         self._window_at_s, self._window_bytes = now, total_bytes
         return self._decide(rate, now)
 

@@ -71,6 +71,9 @@ def test_parts_are_as_long_as_measured_best():
     assert part_bytes_for(2 << 30, 4) == 16 * MIB
     assert part_bytes_for(300 * MIB, 4) == 8 * MIB
     assert part_bytes_for(3 * MIB, 4) == MIB
+    assert part_bytes_for(8 << 30, 8, rate_bytes_per_s=1.3e9) == 32 * MIB
+    assert part_bytes_for(8 << 30, 8, rate_bytes_per_s=3e9) == 64 * MIB
+    assert part_bytes_for(300 * MIB, 4, rate_bytes_per_s=3e9) == 8 * MIB
     assert part_bytes_for(2 << 30, 4, configured_bytes=5 * MIB + 3) == 5 * MIB
 
 
