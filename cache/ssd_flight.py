@@ -77,9 +77,7 @@ class FlightLocks:
                 return None if error.errno in HELD_BY_ANOTHER else Flight(lambda: None)
             self._disk.close(fd)  # its last holder has just removed it: the next one will be made anew
 
-    def join(
-        self, digest: str, far: Callable[[], int | None], progress: Callable[[int], None], should_stop: Callable[[], bool]
-    ) -> Flight:
+    def join(self, digest: str, far: Callable[[], int | None], progress: Callable[[int], None], should_stop: Callable[[], bool]) -> Flight:
         """Waits while somebody else fetches the object; ``far`` says how far they are.  Asks ``should_stop`` every 50 ms.
 
         Gives up on somebody who gets no further (stopped, hanging, or without a place on this disk): the object is

@@ -49,9 +49,7 @@ class SsdReader:
         """The record of a complete entry that has not turned out to be damaged.  Never raises."""
         return None if obj.id.digest in self._refused else self._entries.find(obj)
 
-    def read_into(
-        self, lease: SsdLease, view: memoryview, progress: Callable[[int], None], should_stop: Callable[[], bool]
-    ) -> None:
+    def read_into(self, lease: SsdLease, view: memoryview, progress: Callable[[int], None], should_stop: Callable[[], bool]) -> None:
         """See `SsdTier.read_into`."""
         stamp = _stamp(lease.path)
         direct = not is_hot(lease.path, lease.record.size_bytes)

@@ -85,9 +85,7 @@ class SsdStack:
     ) -> None:
         lease.tier.read_into(lease, view, progress, should_stop)
 
-    def verify(
-        self, lease: SsdLease, progress: Progress = lambda done_bytes: None, should_stop: ShouldStop = lambda: False
-    ) -> None:
+    def verify(self, lease: SsdLease, progress: Progress = lambda done_bytes: None, should_stop: ShouldStop = lambda: False) -> None:
         lease.tier.verify(lease, progress, should_stop)
 
     @contextlib.contextmanager

@@ -21,7 +21,7 @@ class LandingZone(Protocol):
         """
 
     def extents(self) -> Sequence[Extent]:
-        """After ``prepare``: what is already in the buffer and checked (resume).  Sorted, disjoint."""
+        """After ``prepare``: what is there already and checked (resume), in the buffer or behind it.  Sorted, disjoint."""
 
     def landed(self, extent: Extent) -> None:
         """A part passed all its checks.  May be called by several threads at once.

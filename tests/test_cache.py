@@ -69,7 +69,7 @@ class Rig:
         return sum(isinstance(e, TransferStarted) for e in self.parts.events)
 
     def wait_on_disk(self, obj: Any) -> None:
-        eventually(lambda: self.parts.cache.is_on_disk(obj))
+        assert eventually(lambda: self.parts.cache.is_on_disk(obj))
 
 
 def assert_equal(got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
@@ -176,7 +176,7 @@ def test_an_interrupted_load_stops_the_transfer_and_is_resumed_by_chunk_in_the_s
     rig.restart(rig.toml.replace("[transfer]\n", "[transfer]\nrate_limit_mbit = 400\n", 1))
     with pytest.raises(KeyboardInterrupt):
         rig.parts.cache.open_tensors(obj, StopsAfter(40 * MIB))
-    eventually(lambda: not rig.parts.cache.snapshot().loading)
+    assert eventually(lambda: not rig.parts.cache.snapshot().loading)
     assert rig.parts.engine.active() == ()
     assert not rig.parts.cache.is_on_disk(obj)
     with rig.parts.cache.open_tensors(obj) as opened:
@@ -192,7 +192,7 @@ def test_who_still_waits_keeps_the_transfer_alive_when_another_is_interrupted(ri
     kept: list[Any] = []
     other = threading.Thread(target=lambda: kept.append(rig.parts.cache.open_tensors(obj)))
     other.start()
-    eventually(lambda: bool(rig.parts.cache.snapshot().loading))
+    assert eventually(lambda: bool(rig.parts.cache.snapshot().loading))
     with pytest.raises(KeyboardInterrupt):
         rig.parts.cache.open_tensors(obj, StopsAfter(4 * MIB))
     other.join()
@@ -204,7 +204,7 @@ def test_a_file_that_breaks_the_format_is_refused_and_leaves_nothing(rig: Rig) -
     obj = rig.put("checkpoints/evil.safetensors", b"\x10\0\0\0\0\0\0\0" + b'{"a":{"dtype":1}' + b"x" * MIB)
     with pytest.raises(InvalidSafetensors, match=r"models.*evil|evil\.safetensors"):
         rig.parts.cache.open_tensors(obj)
-    eventually(lambda: not rig.parts.cache.snapshot().loading)
+    assert eventually(lambda: not rig.parts.cache.snapshot().loading)
     assert not rig.parts.cache.is_on_disk(obj)
     assert rig.parts.ram.snapshot().entries == ()
 
@@ -231,7 +231,7 @@ def test_closing_while_an_object_is_on_its_way_ends_the_waiting(rig: Rig) -> Non
 
     thread = threading.Thread(target=load)
     thread.start()
-    eventually(lambda: bool(rig.parts.engine.active()))
+    assert eventually(lambda: bool(rig.parts.engine.active()))
     rig.parts.cache.close()
     thread.join(10)
     assert not thread.is_alive()

@@ -272,7 +272,7 @@ def test_many_who_ask_while_one_listing_runs_share_the_next_one():
         askers = [threading.Thread(target=lambda: answers.append(catalog.refresh(wait=True, timeout_s=10))) for _ in range(8)]
         for asker in askers:
             asker.start()
-        eventually(lambda: catalog._asked == 8)
+        assert eventually(lambda: catalog._asked == 8)
         go_on.set()
         for asker in askers:
             asker.join(10)
