@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..cache.vram_choice import Candidate, order
@@ -108,7 +108,8 @@ class VramPressureSeam(Seam):
         management = sys.modules["comfy.model_management"]
         now_s = self._clock()
         loaded = [one for one in management.current_loaded_models if one.device == device and one.model is not None]
-        candidates, by_key = [], {}
+        candidates: list[Candidate] = []
+        by_key: dict[Hashable, Any] = {}
         for place, one in enumerate(loaded):
             if one in keep_loaded:
                 continue
