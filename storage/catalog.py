@@ -29,6 +29,9 @@ _FIRST_RETRY_S = 15.0
 _LET_START_S = 5.0
 """with a snapshot of every origin the first listing waits so long: the names are there, and the machine is busy importing
 torch and streaming the first model, which boto3's import (0.2 s CPU) would slow down"""
+_FULL_PAGE = 1000
+_PAGE_REST_MAX_S = 0.1
+"""a full page is 75 ms of parsing in Python; then everybody else, ComfyUI's event loop first, gets the interpreter as long"""
 _SNAPSHOT_AT_ONCE_BYTES = 4 << 20
 """about 36,000 objects, read in 50 ms"""
 _BUSY_SHARE = 20
@@ -297,8 +300,13 @@ class Catalog:
         config = origin.config
         builder = ListingBuilder(name, origin.endpoint, config.bucket, config.prefix)
         show_at = 0 if name not in self._contents.listings else self._settings.max_objects
+        began_s = self._clock()
         for page in origin.list_pages():
             builder.add(page)
+            if len(page) >= _FULL_PAGE:
+                with self._turn:
+                    self._turn.wait_for(lambda: self._closed, min(self._clock() - began_s, _PAGE_REST_MAX_S))
+            began_s = self._clock()
             if self._closed:
                 return None
             if len(builder) >= self._settings.max_objects:
