@@ -10,6 +10,15 @@ from types import ModuleType
 from .processes import ROOT
 
 
+def configure(base: Path, text: str) -> None:
+    """Writes our configuration where this ComfyUI looks for it; an empty one is none."""
+    if text:
+        config = base / "user" / "__modelstream" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.touch(0o600)
+        config.write_text(text)
+
+
 def enter(comfyui: str, base: str) -> None:
     """What ComfyUI's main.py does before anything else: its folder in front of sys.path, its arguments read."""
     sys.path.insert(0, comfyui)

@@ -100,14 +100,10 @@ def whole_server(setting: str, config: str | None) -> dict[str, Any]:
 # -- the measured process ------------------------------------------------------------------------------------------------
 def child() -> None:
     job = json.load(sys.stdin)
-    from .comfy_child import enter, extension, prestartup
+    from .comfy_child import configure, enter, extension, prestartup
 
     base = Path(job["base"])
-    if job["config"]:
-        config = base / "user" / "__modelstream" / "config.toml"
-        config.parent.mkdir(parents=True)
-        config.touch(0o600)
-        config.write_text(job["config"])
+    configure(base, job["config"])
     enter(job["comfyui"], str(base))
     loop = import_what_comfyui_imports()
     before, modules = time.process_time(), set(sys.modules)

@@ -149,15 +149,11 @@ def _header(size_bytes: int) -> tuple[Any, int]:
 
 
 def _checkpoint(job: Any) -> Row:
-    from .comfy_child import enter, extension, prestartup
+    from .comfy_child import configure, enter, extension, prestartup
     from .start import import_what_comfyui_imports
 
     base = Path(job["base"])
-    if job["config"]:
-        config = base / "user" / "__modelstream" / "config.toml"
-        config.parent.mkdir(parents=True)
-        config.touch(0o600)
-        config.write_text(job["config"])
+    configure(base, job["config"])
     enter(job["comfyui"], str(base))
     from comfy.cli_args import args
 

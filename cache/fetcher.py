@@ -107,8 +107,8 @@ class Fetcher:
         zone.on_degraded = flight.release
         try:
             result = self._transfer(fetch, zone)
-            assert zone.allocation is not None
-            header = parse_front(zone.allocation.view, zone.obj.subject)
+            assert zone.allocation is not None and zone.front is not None
+            header = zone.front.header or parse_front(zone.allocation.view, zone.obj.subject)
         except BaseException as error:
             zone.drop(keep=not isinstance(error, NOT_RESUMABLE))
             raise

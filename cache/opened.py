@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,14 +71,3 @@ class OpenFile(Opened):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def release_all(*releases: Callable[[], None]) -> Callable[[], None]:
-    """One callable that runs every release, also when an earlier one raises."""
-
-    def run() -> None:
-        with contextlib.ExitStack() as stack:
-            for release in releases:
-                stack.callback(release)
-
-    return run

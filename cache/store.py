@@ -23,7 +23,7 @@ from ..storage.safetensors_header import SafetensorsHeader
 from .fetch import SHOW_S, Fetch, Goal
 from .fetcher import Fetcher
 from .headers import HeaderReader
-from .opened import OpenFile, OpenTensors, release_all
+from .opened import OpenFile, OpenTensors
 from .ram import RamEntry, RamSnapshot, RamTier
 from .space import SsdSnapshot
 from .ssd_lease import SsdLease
@@ -111,6 +111,7 @@ class Cache:
         watch = watch or Unwatched()
         started_s = self._clock()
         source, wire_bytes, landed = "ssd", 0, obj
+        before: Fetch | None = None
         for _ in range(TRIES):
             lease = self._right_copy(landed, watch)
             if lease is not None:
@@ -118,7 +119,10 @@ class Cache:
                     self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
                 seconds = self._clock() - started_s
                 return OpenFile(landed, source, landed.size_bytes, wire_bytes, seconds, lease.release, path=str(lease.path))
+            if before is not None:
+                before.wait_ended(watch)  # evicted since: joining the same fetch again would find the same nothing
             with _Joined(self, obj, Goal.DISK, watch) as (fetch, mine):
+                before = fetch
                 fetch.wait(Goal.DISK, watch)
                 source, landed = fetch.source, fetch.landed_obj
                 wire_bytes = fetch.wire_bytes if mine else 0
@@ -190,8 +194,7 @@ class Cache:
             lease.release()
             raise
         seconds = self._clock() - started_s
-        release = release_all(lease.release)
-        return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, release, header=header, buffer=mapping)
+        return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, lease.release, header=header, buffer=mapping)
 
     def _thrashing(self, obj: RemoteObject) -> ModelStreamError:
         return NoRoom(

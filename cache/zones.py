@@ -93,6 +93,8 @@ class MemoryZone:
             self.partial.write_behind(self.allocation.view, extent)
 
     def replaced(self, extent: Extent) -> None:
+        if self.front is not None:
+            self.front.header = None  # it may have been read from the wrong bytes
         if self.partial is not None and self.allocation is not None:
             self.partial.replaced(extent, self.allocation.view)
 
