@@ -11,50 +11,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import diskcache
-from diskcache.core import MODE_RAW
 
+from ..storage.plain_disk import STORE_ERRORS, open_store
 from .policy_history import HALF_LIVES, MAX_ROWS, Remembered
 
 FORMAT = 1
 MAX_BYTES = 16 << 20
-_ROW_CHARS = 2_000
 
 
 class HistoryUnusable(Exception):
     """The folder cannot be written or its file is no database of ours.  Without a history the policy starts empty."""
-
-
-class PlainDisk(diskcache.Disk):
-    """Keys and values are text, stored in the row itself.  Everything else is refused, in both directions."""
-
-    def put(self, key: Any) -> tuple[str, bool]:
-        return _text(key), True
-
-    def get(self, key: Any, raw: bool) -> str:
-        if not raw:
-            raise ValueError("a key that is no plain text")
-        return _text(key)
-
-    def store(self, value: Any, read: bool, key: Any = diskcache.UNKNOWN) -> tuple[int, int, None, str]:
-        return 0, MODE_RAW, None, _text(value)
-
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> str:
-        if mode != MODE_RAW or filename is not None:
-            raise ValueError("a value that is no plain text")
-        return _text(value)
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str or len(value) > _ROW_CHARS:
-        raise ValueError("not a short text")
-    return value
 
 
 class UsageHistory:
@@ -64,13 +35,8 @@ class UsageHistory:
         self._prefix = f"{name}/"
         self._max_rows = max_rows
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.chmod(folder, 0o700)
-            # no eviction by diskcache itself: `store` keeps the bound, by use
-            self._cache = diskcache.Cache(
-                str(folder), disk=PlainDisk, eviction_policy="none", size_limit=MAX_BYTES, statistics=0, timeout=5
-            )
-        except (OSError, sqlite3.Error, diskcache.Timeout, ValueError) as error:
+            self._cache = open_store(folder, MAX_BYTES)
+        except STORE_ERRORS as error:
             raise HistoryUnusable(f"the usage history cannot be opened ({type(error).__name__})") from None
 
     def load(self) -> tuple[Remembered, ...]:
@@ -127,7 +93,7 @@ def _encode(row: Remembered) -> str:
 
 def _decode(digest: str, text: str | None) -> Remembered:
     """Raises ValueError or TypeError for anything that is not exactly what `_encode` writes."""
-    form, size_bytes, reload_s, counts, idle_uses, used_s, uses = json.loads(_text(text))
+    form, size_bytes, reload_s, counts, idle_uses, used_s, uses = json.loads(text or "")
     past = tuple(float(count) for count in counts)
     row = Remembered(digest, int(size_bytes), float(reload_s), past, int(idle_uses), float(used_s), int(uses))
     figures = (row.size_bytes, row.reload_s, *row.counts, row.idle_uses, row.used_s, row.uses)
