@@ -16,7 +16,7 @@ how likely a file is; whether it is worth fetching is the scheduler's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -145,6 +145,3 @@ class Predictor:
             self._mixer.learn(c.opinions, c.levels, forecast.shared, (c.digest in new) - probability)
         self.experts.truth(forecast, new)
 
-
-def files_of(uses: Iterable[Use]) -> int:
-    return sum(len(use.files) for use in uses)

@@ -213,6 +213,23 @@ class LoadFailed(Event):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class PredictorTrained(Event):
+    """A model of which files come next was trained at a quiet time and judged on the newest prompts, which it had not seen.
+
+    accepted: it beat the counts, and is used as long as it goes on doing so; losses are mean log losses a prompt
+    """
+
+    accepted: bool
+    prompts: int
+    rows: int
+    learned_loss: float
+    counted_loss: float
+    simple_loss: float
+    seconds: float
+    """of one core"""
+
+
 Subscriber = Callable[[Event], None]
 
 
