@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 
 from ..storage.errors import ModelStreamError
+from ..storage.landing import Priority
 from ..storage.objects import RemoteObject
 from ..storage.transfer import Transfer
 from .ram import RamEntry
@@ -45,30 +46,34 @@ class Fetch:
         self._reached: set[Goal] = set()
         self._error: BaseException | None = None
         self._ended = False
-        self._waiters = 0
+        self._waiters: list[Priority] = []
         self._transfer: Transfer | None = None
         self._disk_done_bytes = 0
         self._started_s = time.monotonic()
 
     # -- waiters ---------------------------------------------------------------------------------------------------
-    def join(self) -> bool:
-        """Counts one more waiter; False when it is too late to join."""
+    def join(self, priority: Priority = Priority.FOREGROUND) -> bool:
+        """Counts one more waiter; False when it is too late to join.  The fetch is as urgent as its most urgent waiter."""
         with self._condition:
             if self.cancelled or self._ended:
                 return False
-            self._waiters += 1
-            return True
+            self._waiters.append(priority)
+            transfer = self._transfer
+        self._be_as_urgent(transfer)
+        return True
 
-    def leave(self) -> None:
+    def leave(self, priority: Priority = Priority.FOREGROUND) -> None:
         """The last one to leave an unfinished fetch cancels it; what is on the SSD by then can be resumed."""
         with self._condition:
-            self._waiters -= 1
-            unwanted = self._waiters == 0 and self.goal not in self._reached and not self._ended
+            self._waiters.remove(priority)
+            unwanted = not self._waiters and self.goal not in self._reached and not self._ended
             self.cancelled = self.cancelled or unwanted
-            transfer = self._transfer if unwanted else None
+            transfer = self._transfer
             entry = self._take_entry()
-        if transfer is not None:
+        if unwanted and transfer is not None:
             transfer.cancel()
+        elif not unwanted:
+            self._be_as_urgent(transfer)
         if entry is not None:
             entry.release()
 
@@ -114,6 +119,16 @@ class Fetch:
         with self._condition:
             return self._condition.wait_for(predicate, POLL_S)
 
+    @property
+    def priority(self) -> Priority:
+        with self._condition:
+            return min(self._waiters, default=Priority.BACKGROUND)
+
+    def _be_as_urgent(self, transfer: Transfer | None) -> None:
+        """Until they agree: of two waiters who come and go at once neither may have the last word with an old answer."""
+        while transfer is not None and transfer.priority is not (wanted := self.priority):
+            transfer.set_priority(wanted)
+
     # -- the fetcher's side ------------------------------------------------------------------------------------------
     def attach(self, transfer: Transfer) -> None:
         """Lets waiters see the transfer; cancels it when everybody left before it started."""
@@ -122,6 +137,7 @@ class Fetch:
             cancelled = self.cancelled
         if cancelled:
             transfer.cancel()
+        self._be_as_urgent(transfer)
 
     def disk_progress(self, done_bytes: int) -> None:
         self._disk_done_bytes = done_bytes
@@ -145,7 +161,7 @@ class Fetch:
 
     def _take_entry(self) -> RamEntry | None:
         """The fetch's own lease, once nobody can need it any more.  Called with the condition held."""
-        if self.entry is not None and self._ended and self._waiters == 0:
+        if self.entry is not None and self._ended and not self._waiters:
             entry, self.entry = self.entry, None
             return entry
         return None

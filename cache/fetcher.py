@@ -14,7 +14,7 @@ from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.engine import TransferEngine
 from ..storage.errors import CorruptObject, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
 from ..storage.events import EventBus, TierDegraded, TierMiss
-from ..storage.landing import Priority, TransferResult
+from ..storage.landing import TransferResult
 from ..storage.objects import Extent, ObjectHead
 from ..storage.origin import Origin
 from .fetch import Fetch, Goal
@@ -132,7 +132,7 @@ class Fetcher:
 
     # -- onto the SSD --------------------------------------------------------------------------------------------------
     def _onto_disk(self, fetch: Fetch) -> None:
-        entry = self._ram.get(fetch.obj.id.digest)
+        entry = self._ram.peek(fetch.obj.id.digest)
         if entry is not None:
             with entry:
                 return self._memory_to_disk(fetch, entry)
@@ -169,7 +169,7 @@ class Fetcher:
     def _transfer(self, fetch: Fetch, zone: MemoryZone | FileZone) -> TransferResult:
         """Waits for the transfer; what it pinned may be a newer version than the one asked for."""
         origin = self._origins[fetch.obj.origin]
-        transfer = self._engine.start(origin, fetch.obj, zone, priority=Priority.FOREGROUND)
+        transfer = self._engine.start(origin, fetch.obj, zone, priority=fetch.priority)
         if isinstance(zone, MemoryZone):
             zone.on_refused = transfer.cancel
             if zone.refused is not None:

@@ -47,11 +47,11 @@ class HeaderReader:
         return header
 
     def _read(self, obj: RemoteObject) -> SafetensorsHeader:
-        entry = self._ram.get(obj.id.digest)
+        entry = self._ram.peek(obj.id.digest)
         if entry is not None:
             with entry:
                 return entry.header
-        lease = self._ssd.lease(obj)
+        lease = self._ssd.lease(obj, use=False)
         if lease is not None:
             with lease, open(lease.path, "rb") as file:
 

@@ -25,6 +25,7 @@ from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
 from .arena import RAISE_BUDGET, Allocation, Arena
 from .lease import Lease
+from .pins import Pins
 
 TIER = "ram"
 
@@ -111,10 +112,17 @@ class RamSnapshot:
 class RamTier:
     """Objects in RAM.  See the module's text for what evicting means."""
 
-    def __init__(self, arena: Arena, bus: EventBus, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        bus: EventBus,
+        clock: Callable[[], float] = time.monotonic,
+        pins: Pins | None = None,
+    ) -> None:
         self._arena = arena
         self._bus = bus
         self._clock = clock
+        self._pins = pins or Pins()
         # reentrant: the garbage collector may end a forgotten `with entry:` in the very thread that holds the lock
         self._lock = threading.RLock()
         self._records: OrderedDict[str, _Record] = OrderedDict()  # least recently used first
@@ -181,6 +189,69 @@ class RamTier:
         self._tell_evicted([record], "asked")
         return True
 
+    def let_go(self, digest: str) -> tuple[int, str]:
+        """For who wants the memory back: bytes that came back, or why none did: "leased", "pinned", "loaded" (tensors of
+        a model hold it), "" when there is no such entry."""
+        with self._lock:
+            record = self._records.get(digest)
+            if record is None:
+                return 0, ""
+            if record.leases:
+                return 0, "leased"
+            if self._pins.holds(record.obj):
+                return 0, "pinned"
+            if not self._let_go(record):
+                return 0, "loaded"
+            del self._records[digest]
+        self._tell_evicted([record], "asked")
+        return record.obj.size_bytes, ""
+
+    def condemn(self, digest: str) -> None:
+        """Its bytes are wrong: nobody gets it any more; who holds it keeps it."""
+        with self._lock:
+            record = self._records.pop(digest, None)
+            if record is not None:
+                record.drop()
+        if record is not None:
+            self._tell_evicted([record], "damaged")
+
+    def peek(self, digest: str) -> RamEntry | None:
+        """Like `get`, and no use of it: for who looks after the tier."""
+        with self._lock:
+            record = self._records.get(digest)
+            if record is None:
+                return None
+            record.leases += 1
+        return RamEntry(self, record)
+
+    def holds(self, digest: str) -> bool:
+        return digest in self._records
+
+    def held(self) -> tuple[tuple[RemoteObject, bool], ...]:
+        """Every entry, and whether it is leased."""
+        with self._lock:
+            return tuple((record.obj, record.leases > 0) for record in self._records.values())
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """From now on.  What is in use stays; idle entries go until the rest fits, as far as that is possible."""
+        self._arena.set_budget(budget_bytes)
+        self.shrink_to(budget_bytes)
+
+    def shrink_to(self, used_bytes: int, reason: str = "room") -> int:
+        """Evicts idle entries until no more than this is held, and gives free memory above it back to the system.
+
+        Returns the bytes that were evicted; the budget stays what it is.
+        """
+        evicted: list[_Record] = []
+        with self._lock:
+            candidates = list(self._records)
+        while self._arena.used_bytes > used_bytes and self._evict_next(candidates, evicted):
+            pass
+        self._tell_evicted(evicted, reason)
+        figures = self._arena.figures()
+        self._arena.trim(max(0, figures.used_bytes + figures.warm_free_bytes - used_bytes))
+        return sum(record.obj.size_bytes for record in evicted)
+
     def snapshot(self) -> RamSnapshot:
         figures = self._arena.figures()
         with self._lock:
@@ -216,7 +287,7 @@ class RamTier:
         The arena is asked without the tier's lock: it may give gigabytes of pages back, and hits should not wait.
         """
         with self._lock:
-            if size_bytes > self._arena.budget_bytes - self._leased_bytes():
+            if size_bytes > self._arena.budget_bytes - self._kept_bytes():
                 return None  # evicting everything would not do
             candidates = list(self._records)
         allocation = self._try_allocate(size_bytes)
@@ -236,7 +307,9 @@ class RamTier:
             digest = candidates.pop(0)
             with self._lock:
                 record = self._records.get(digest)
-                if record is not None and not record.leases and self._let_go(record):
+                if record is None or record.leases or self._pins.holds(record.obj):
+                    continue
+                if self._let_go(record):
                     del self._records[digest]
                     evicted.append(record)
                     return True
@@ -251,8 +324,8 @@ class RamTier:
         record.dropped = record.buffer is None
         return record.dropped
 
-    def _leased_bytes(self) -> int:
-        return sum(record.obj.size_bytes for record in self._records.values() if record.leases)
+    def _kept_bytes(self) -> int:
+        return sum(record.obj.size_bytes for record in self._records.values() if record.leases or self._pins.holds(record.obj))
 
     def _tell_evicted(self, records: list[_Record], reason: str) -> None:
         for record in records:

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..storage.errors import NoRoom
 from ..storage.events import EventBus, Evicted, TierDegraded
@@ -21,6 +21,8 @@ from .leases import LeaseFiles
 from .partial import PartialFile
 from .partials import Leftover, Partials
 from .paths import Layout
+from .pins import Pins
+from .record import Record, RecordFromNewer
 from .usage import UsageTable
 
 ENTRIES_A_RETRY = 4
@@ -53,6 +55,18 @@ class SsdSnapshot:
     writable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry as the table knows it.  origin, key: empty until its record was read; last_used_s: since the epoch"""
+
+    digest: str
+    size_bytes: int
+    last_used_s: float
+    leased: bool
+    origin: str = ""
+    key: str = ""
+
+
 class Space:
     """Thread-safe.  Lock order: ``room_lock`` (held while room is made, so with disk I/O) → ``_lock`` (fields only)."""
 
@@ -66,8 +80,11 @@ class Space:
         lease_files: LeaseFiles,
         bus: EventBus,
         clock: Callable[[], float],
+        pins: Pins | None = None,
     ) -> None:
         self._limits = limits
+        self._pins = pins or Pins()
+        self._names: dict[str, tuple[str, str]] = {}
         self._disk = disk
         self._layout = layout
         self._entries = entries
@@ -89,6 +106,7 @@ class Space:
         found = list(self._entries.walk())
         with self._lock:
             self._table.scanned(found, self._clock())
+            self._names = {digest: name for digest, name in self._names.items() if digest in self._table}
             self._scanned_s = time.monotonic()
         self.look_for_leftovers()
 
@@ -116,14 +134,39 @@ class Space:
                 writable,
             )
 
-    def used(self, digest: str, size_bytes: int) -> float:
-        """Notes a use or a new entry; returns the time that counts for it."""
+    def held(self) -> tuple[Held, ...]:
+        """Memory only; names are there once `name_entries` or a use has seen them."""
         with self._lock:
-            return self._table.used(digest, size_bytes, self._clock())
+            return tuple(
+                Held(e.digest, e.size_bytes, e.last_used_s, e.digest in self._table.leased, *self._names.get(e.digest, ("", "")))
+                for e in self._table.entries()
+            )
+
+    def name_entries(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Reads the records of entries whose names are not known yet: a small file each.  Never raises."""
+        with self._lock:
+            unknown = [entry.digest for entry in self._table.entries() if entry.digest not in self._names]
+        for digest in unknown:
+            if stopped():
+                return
+            try:
+                record = self._entries.read_record(digest)
+            except RecordFromNewer:
+                record = None
+            with self._lock:
+                self._names[digest] = (record.origin, record.key) if record else ("", "")
+
+    def used(self, record: Record) -> float:
+        """Notes a use or a new entry; returns the time that counts for it."""
+        digest = record.id.digest
+        with self._lock:
+            self._names[digest] = (record.origin, record.key)
+            return self._table.used(digest, record.size_bytes, self._clock())
 
     def gone(self, digest: str) -> None:
         with self._lock:
             self._table.gone(digest)
+            self._names.pop(digest, None)
         self.look_for_leftovers()
 
     def began(self, partial: PartialFile) -> None:
@@ -166,8 +209,9 @@ class Space:
         with self.room_lock:
             try:
                 self.scan()
+                pinned = self._pinned_digests()
                 with self._lock:
-                    idle = self._table.plan(1 << 62, self._lease_files.live()).victims
+                    idle = self._table.plan(1 << 62, self._lease_files.live() | pinned).victims
                 some_bytes = sum(e.size_bytes for e in idle[:ENTRIES_A_RETRY])
                 self.make_room(obj, 0, at_least=some_bytes if out_of_inodes(self._layout.root) else max(size_bytes, some_bytes))
             except (NoRoom, OSError):
@@ -190,7 +234,7 @@ class Space:
         if needed > 0 or self._scanned_s is None or time.monotonic() - self._scanned_s > RESCAN_S:
             self.scan()
             needed = max(at_least, self._shortage(size_bytes, held_bytes))
-        spared = set(self._lease_files.live()) if needed > 0 else set()
+        spared = self._lease_files.live() | self._pinned_digests() if needed > 0 else set()
         while needed > 0:
             with self._lock:
                 reclaimable = sum(p.size_bytes for p in self._reclaimable())
@@ -205,6 +249,45 @@ class Space:
                     needed -= victim.size_bytes
                 else:
                     spared.add(victim.digest)
+
+    def set_budget(self, budget_bytes: int | None) -> None:
+        """From now on; evicts what is above it.  What cannot go stays, until the next object needs room."""
+        with self.room_lock:
+            self._limits = replace(self._limits, budget_bytes=budget_bytes)
+            self.scan()
+            excess = self._shortage(0, 0)
+            if excess <= 0:
+                return
+            excess -= self._reclaim_leftovers(excess)
+            spared = self._lease_files.live() | self._pinned_digests()
+            with self._lock:
+                idle = self._table.plan(1 << 62, spared).victims
+            for victim in idle:
+                if excess > 0 and self._evict(victim, "budget"):
+                    excess -= victim.size_bytes
+
+    def let_go(self, digest: str) -> tuple[int, str]:
+        """For who wants it gone: bytes freed, or why it stays: "leased", "pinned", "newer", "busy"; "" where there is none."""
+        with self.room_lock:
+            with self._lock:
+                found = self._table.get(digest)
+            if found is None:
+                return 0, ""
+            if digest in self._leased_now():
+                return 0, "leased"
+            if digest in self._pinned_digests():
+                return 0, "pinned"
+            if self._entries.is_from_newer(digest):
+                return 0, "newer"
+            return (found.size_bytes, "") if self._evict(found, "asked") else (0, "busy")
+
+    def _pinned_digests(self) -> set[str]:
+        if self._pins.none:
+            return set()
+        self.name_entries()
+        with self._lock:
+            names = list(self._names.items())
+        return {digest for digest, name in names if self._pins.holds_key(*name)}
 
     def held_by(self, directory: object) -> int:
         """Bytes on the disk of one leftover."""
@@ -245,7 +328,7 @@ class Space:
             return False  # a file in use on Windows: `make_room` looks further
         return True
 
-    def _evict(self, victim: Found) -> bool:
+    def _evict(self, victim: Found, reason: str = "room") -> bool:
         """False when its bytes stay: leased meanwhile, of a newer Model Stream, or open on Windows."""
         if self._entries.is_from_newer(victim.digest):
             return False
@@ -262,7 +345,8 @@ class Space:
                 return False
         with self._lock:
             self._table.gone(victim.digest)
-        self._bus.emit(Evicted("ssd", record.subject if record else victim.digest, victim.size_bytes, "room"))
+            self._names.pop(victim.digest, None)
+        self._bus.emit(Evicted("ssd", record.subject if record else victim.digest, victim.size_bytes, reason))
         try:
             self._partials.discard(taken)
         except OSError:

@@ -25,8 +25,9 @@ from .owners import Owners
 from .partial import FULL, PartialFile, Tools
 from .partials import Partials
 from .paths import RECORD_NAME, Layout, make_private, refuse_unsafe
+from .pins import Pins
 from .record import CHUNK_BYTES, Record
-from .space import Limits, Space, SsdSnapshot
+from .space import Held, Limits, Space, SsdSnapshot
 from .ssd_flight import Flight, FlightLocks
 from .ssd_lease import SsdLease
 from .ssd_reader import SsdReader
@@ -48,6 +49,7 @@ class SsdTier:
     free_floor_bytes: stay free on the disk whatever the budget says
     shared:           a directory that somebody else fills: it is read, never written to
     hold_s:           how long a landed chunk waits for the disk while its object is on its way into RAM
+    pins:             what the user wants kept
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SsdTier:
         chunk_bytes: int = CHUNK_BYTES,
         shared: bool = False,
         hold_s: float = HOLD_S,
+        pins: Pins | None = None,
     ) -> None:
         self._layout = Layout(root)
         self._bus = bus
@@ -74,7 +77,7 @@ class SsdTier:
         self._partials = Partials(self._disk, self._layout, owners, chunk_bytes)
         self._tools = Tools(self._disk, WriteBehind(), bus, clock, chunk_bytes, hold_s)
         limits = Limits(budget_bytes, free_floor_bytes)
-        self._space = Space(limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock)
+        self._space = Space(limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock, pins)
         self._reader = SsdReader(self._disk, self._entries, self._partials, self._space, bus, shared=shared)
         self._flights = FlightLocks(self._disk, self._layout)
         self._shared = shared
@@ -108,7 +111,7 @@ class SsdTier:
                 self.scan()
             self._started = True
         if self.writable:
-            self._sweeper = threading.Thread(target=self.sweep, name="modelstream-ssd-sweep", daemon=True)
+            self._sweeper = threading.Thread(target=self._sweep_and_name, name="modelstream-ssd-sweep", daemon=True)
             self._sweeper.start()
 
     def _make_directories(self) -> None:
@@ -159,6 +162,23 @@ class SsdTier:
             self._bus.emit(Evicted("ssd", f"{report.removed} leftovers", report.freed_bytes, "stale"))
         return report
 
+    def _sweep_and_name(self) -> None:
+        self.sweep()
+        self._space.name_entries(self._closed.is_set)
+
+    # -- looking after it ----------------------------------------------------------------------------------------------
+    def held(self) -> tuple[Held, ...]:
+        """Every entry, from memory."""
+        return self._space.held()
+
+    def let_go(self, digest: str) -> tuple[int, str]:
+        """See `Space.let_go`; a directory that cannot be written to keeps everything: "read-only"."""
+        return self._space.let_go(digest) if self.writable else (0, "read-only" if self._layout.entry(digest).is_dir() else "")
+
+    def set_budget(self, budget_bytes: int | None) -> None:
+        """From now on; evicts what is above it."""
+        self._space.set_budget(budget_bytes)
+
     def snapshot(self) -> SsdSnapshot:
         return self._space.snapshot(writable=self.writable)
 
@@ -176,20 +196,22 @@ class SsdTier:
         """Complete entries only.  Reads the record; never raises."""
         return self._reader.find(obj)
 
-    def lease(self, obj: RemoteObject) -> SsdLease | None:
-        """The complete entry, protected from eviction by this and (best effort) other processes; counts as a use."""
+    def lease(self, obj: RemoteObject, *, use: bool = True) -> SsdLease | None:
+        """The complete entry, protected from eviction by this and (best effort) other processes; counts as a use unless
+        ``use`` is False."""
         digest = obj.id.digest
         self._space.take_lease(digest, writable=self.writable)
         record = self._reader.find(obj)  # after the lease: an evictor that did not see it has renamed the entry by now
         if record is None:
             self._space.give_lease_back(digest)
             return None
-        self._used(record)
+        if use:
+            self._used(record)
         return SsdLease(self, obj, self._entries.path_for(obj), record, lambda: self._space.give_lease_back(digest))
 
     def _used(self, record: Record) -> None:
         digest = record.id.digest
-        used_s = self._space.used(digest, record.size_bytes)
+        used_s = self._space.used(record)
         if not self.writable:
             return
         with contextlib.suppress(OSError):  # a read-only directory: the use counts in this process only
@@ -215,12 +237,15 @@ class SsdTier:
         lease: SsdLease,
         progress: Callable[[int], None] = lambda done_bytes: None,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        again: bool = False,
     ) -> None:
         """Every chunk checked, for those who read the file themselves.  Raises like `read_into`.
 
         A file is read once for this: this process remembers which ones were right, or were written by itself.
+        again: read it in any case, from the disk itself where that is possible
         """
-        self._reader.verify(lease, progress, should_stop)
+        self._reader.verify(lease, progress, should_stop, again=again)
 
     # -- writing -------------------------------------------------------------------------------------------------------
     def leave_rests_to(self, heir: SsdTier) -> None:

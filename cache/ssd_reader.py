@@ -56,12 +56,12 @@ class SsdReader:
         self._read(lease, view, progress, should_stop, direct=direct)
         self._note(lease.obj, stamp)
 
-    def verify(self, lease: SsdLease, progress: Callable[[int], None], should_stop: Callable[[], bool]) -> None:
+    def verify(self, lease: SsdLease, progress: Callable[[int], None], should_stop: Callable[[], bool], *, again: bool = False) -> None:
         """See `SsdTier.verify`.  Through the page cache where the file fits: whoever asked reads it next."""
         stamp = _stamp(lease.path)
-        if stamp is not None and self._stamps.get(lease.obj.id.digest) == stamp:
+        if not again and stamp is not None and self._stamps.get(lease.obj.id.digest) == stamp:
             return
-        self._read(lease, None, progress, should_stop, direct=lease.record.size_bytes > _available_bytes() // 2)
+        self._read(lease, None, progress, should_stop, direct=again or lease.record.size_bytes > _available_bytes() // 2)
         self._note(lease.obj, stamp)
 
     def trust(self, obj: RemoteObject) -> None:

@@ -18,8 +18,9 @@ from ..storage.errors import DiskFailed, ModelStreamError, NoRoom
 from ..storage.events import EventBus
 from ..storage.objects import ObjectHead, RemoteObject
 from .partial import PartialFile
+from .pins import Pins
 from .record import Record
-from .space import SsdSnapshot
+from .space import Held, SsdSnapshot
 from .ssd import SsdTier
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
@@ -36,9 +37,12 @@ class AnySsd(Protocol):
     def path_for(self, obj: RemoteObject) -> Path: ...
     def digest_of(self, path: str) -> str | None: ...
     def lookup(self, obj: RemoteObject) -> Record | None: ...
-    def lease(self, obj: RemoteObject) -> SsdLease | None: ...
+    def lease(self, obj: RemoteObject, *, use: bool = True) -> SsdLease | None: ...
     def read_into(self, lease: SsdLease, view: memoryview, progress: Progress = ..., should_stop: ShouldStop = ...) -> None: ...
-    def verify(self, lease: SsdLease, progress: Progress = ..., should_stop: ShouldStop = ...) -> None: ...
+    def verify(self, lease: SsdLease, progress: Progress = ..., should_stop: ShouldStop = ..., *, again: bool = False) -> None: ...
+    def held(self) -> tuple[Held, ...]: ...
+    def let_go(self, digest: str) -> tuple[int, str]: ...
+    def set_budget(self, budget_bytes: int) -> None: ...
     def flight(self, obj: RemoteObject, progress: Progress, should_stop: ShouldStop) -> AbstractContextManager[Flight]: ...
     def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile: ...
     def snapshot(self) -> SsdSnapshot: ...
@@ -73,8 +77,8 @@ class SsdStack:
     def lookup(self, obj: RemoteObject) -> Record | None:
         return next((record for tier in self._all if (record := tier.lookup(obj)) is not None), None)
 
-    def lease(self, obj: RemoteObject) -> SsdLease | None:
-        return next((lease for tier in self._all if (lease := tier.lease(obj)) is not None), None)
+    def lease(self, obj: RemoteObject, *, use: bool = True) -> SsdLease | None:
+        return next((lease for tier in self._all if (lease := tier.lease(obj, use=use)) is not None), None)
 
     def read_into(
         self,
@@ -85,8 +89,33 @@ class SsdStack:
     ) -> None:
         lease.tier.read_into(lease, view, progress, should_stop)
 
-    def verify(self, lease: SsdLease, progress: Progress = lambda done_bytes: None, should_stop: ShouldStop = lambda: False) -> None:
-        lease.tier.verify(lease, progress, should_stop)
+    def verify(
+        self,
+        lease: SsdLease,
+        progress: Progress = lambda done_bytes: None,
+        should_stop: ShouldStop = lambda: False,
+        *,
+        again: bool = False,
+    ) -> None:
+        lease.tier.verify(lease, progress, should_stop, again=again)
+
+    def held(self) -> tuple[Held, ...]:
+        """Of our own directories; what several of them have is named once a directory."""
+        return tuple(held for tier in self._own for held in tier.held())
+
+    def let_go(self, digest: str) -> tuple[int, str]:
+        """From every directory of ours that has it."""
+        answers = [tier.let_go(digest) for tier in self._own]
+        return sum(freed for freed, _ in answers), next((why for _, why in answers if why), "")
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Shared out as the directories' budgets were; raises ValueError where one of them has none."""
+        before = [tier.snapshot().budget_bytes for tier in self._own]
+        total = sum(b or 0 for b in before)
+        if None in before or not total:
+            raise ValueError("each SSD directory needs a budget of its own before they can be changed together")
+        for tier, had in zip(self._own, before, strict=True):
+            tier.set_budget(budget_bytes * (had or 0) // total)
 
     @contextlib.contextmanager
     def flight(self, obj: RemoteObject, progress: Progress, should_stop: ShouldStop) -> Iterator[Flight]:
@@ -124,9 +153,9 @@ class SsdStack:
         return tuple(tier.snapshot() for tier in self._own)
 
 
-def open_ssd(config: SsdConfig, default: Path, bus: EventBus) -> SsdTier | SsdStack:
+def open_ssd(config: SsdConfig, default: Path, bus: EventBus, pins: Pins | None = None) -> SsdTier | SsdStack:
     """The SSD of a configuration, not started.  ``default``: the directory where none is configured."""
-    own = [SsdTier(d.path, d.budget_bytes, d.free_floor_bytes, bus) for d in config.all_directories(default)]
+    own = [SsdTier(d.path, d.budget_bytes, d.free_floor_bytes, bus, pins=pins) for d in config.all_directories(default)]
     if len(own) == 1 and not config.shared:
         return own[0]
     return SsdStack(own, [SsdTier(path, None, 0, bus, shared=True) for path in config.shared])

@@ -11,29 +11,40 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..storage.catalog import Catalog
 from ..storage.engine import TransferEngine
 from ..storage.errors import CorruptObject, ModelStreamError, NoRoom
 from ..storage.events import EventBus, TierHit
+from ..storage.landing import Priority
 from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
 from .fetch import SHOW_S, Fetch, Goal
 from .fetcher import Fetcher
 from .headers import HeaderReader
+from .keeping import Keeping
+from .ledger import Ledger
 from .opened import OpenFile, OpenTensors
+from .operations import RAM, CacheEntry, EvictOutcome, Pin, VerifyOutcome
+from .pins import Pins
+from .policy import EvictionPlan
 from .ram import RamEntry, RamSnapshot, RamTier
 from .space import SsdSnapshot
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
+from .state_file import StateFile
 from .tensors import parse_front
+from .warming import Warmer, Warming
 from .watch import LoadProgress, Unwatched, Watch
 
 TRIES = 3
 """an entry may be evicted between being ready and being leased; more often than this somebody thrashes"""
 CLOSE_S = 5.0
+SAFETENSORS = (".safetensors", ".sft")
+"""what RAM can hold as tensors, by name"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +66,16 @@ class Cache:
         ssd: AnySsd,
         bus: EventBus,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        pins: Pins | None = None,
+        state: Path | None = None,
+        configured: Mapping[str, int | None] | None = None,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """pins:       those that the tiers honour
+        state:      a folder for small things that outlive the process; None: they do not
+        configured: the configuration's budget of each tier in bytes, None where it says nothing
+        """
         self._fetcher = fetcher
         self._headers = headers
         self._catalog = catalog
@@ -68,6 +88,11 @@ class Cache:
         self._fetches: dict[str, Fetch] = {}
         self._threads: set[threading.Thread] = set()
         self._closed = False
+        self._ledger = Ledger(wall_clock)
+        budgets = StateFile(None if state is None else state / "budgets.json")
+        self._keeping = Keeping(ram, ssd, pins or Pins(), self._ledger, bus, budgets, configured or {})
+        self._warmer = Warmer(self._bring, bus)
+        self._keeping.take_up_budgets()
 
     # -- names -------------------------------------------------------------------------------------------------------
     def path_for(self, obj: RemoteObject) -> str:
@@ -118,6 +143,7 @@ class Cache:
                 if source == "ssd":
                     self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
                 seconds = self._clock() - started_s
+                self._ledger.used(landed.id.digest, landed.size_bytes, source, seconds, wire_bytes)
                 return OpenFile(landed, source, landed.size_bytes, wire_bytes, seconds, lease.release, path=str(lease.path))
             if before is not None:
                 before.wait_ended(watch)  # evicted since: joining the same fetch again would find the same nothing
@@ -127,6 +153,46 @@ class Cache:
                 source, landed = fetch.source, fetch.landed_obj
                 wire_bytes = fetch.wire_bytes if mine else 0
         raise self._thrashing(obj)
+
+    # -- looking after it --------------------------------------------------------------------------------------------
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """What RAM and SSD hold, the most recently used first.  From memory."""
+        return self._keeping.entries()
+
+    def pin(self, obj: RemoteObject) -> None:
+        """Keeps every version of it in the tiers that have it, also after a restart.  Raises ConfigError where that
+        cannot be saved."""
+        self._keeping.pin(obj)
+
+    def unpin(self, obj: RemoteObject | Pin) -> None:
+        self._keeping.unpin(obj)
+
+    def pins(self) -> tuple[Pin, ...]:
+        return self._keeping.pins()
+
+    def evict(self, obj: RemoteObject, tier: str | None = None) -> EvictOutcome:
+        """Out of one tier ("ram", "ssd") or of all.  What is leased, pinned or loaded is refused."""
+        return self._keeping.evict(obj, tier)
+
+    def verify(self, obj: RemoteObject, watch: Watch | None = None) -> VerifyOutcome:
+        """Reads every copy again.  Blocks; raises what the watch raises."""
+        return self._keeping.verify(obj, watch or Unwatched())
+
+    def warm(self, objs: Iterable[RemoteObject], tier: str = RAM, priority: Priority = Priority.BACKGROUND) -> Warming:
+        """Fetches ahead, a few at a time; returns at once."""
+        return self._warmer.start(objs, tier, priority)
+
+    def plan_room(self, size_bytes: int, tier: str) -> EvictionPlan:
+        """Who would go to make room for so many bytes more.  Changes nothing."""
+        return self._keeping.plan_room(size_bytes, tier)
+
+    def set_budget(self, tier: str, size_bytes: int) -> None:
+        """Live, and saved for as long as the configuration says the same.  Evicts what is above it; blocks."""
+        self._keeping.set_budget(tier, size_bytes)
+
+    def used(self, obj: RemoteObject, seconds: float = 0.0) -> None:
+        """A use that no tier saw: the loaded model itself was still there."""
+        self._ledger.used(obj.id.digest, obj.size_bytes, "model", seconds)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
     def snapshot(self) -> CacheSnapshot:
@@ -139,6 +205,7 @@ class Cache:
         with self._lock:
             self._closed = True
             fetches, threads = list(self._fetches.values()), list(self._threads)
+        self._warmer.close()
         for fetch in fetches:
             fetch.cancel()
         self._engine.close()
@@ -150,9 +217,8 @@ class Cache:
     # -- inside --------------------------------------------------------------------------------------------------------
     def _tensors(self, entry: RamEntry, obj: RemoteObject, source: str, wire_bytes: int, started_s: float) -> OpenTensors:
         seconds = self._clock() - started_s
-        return OpenTensors(
-            obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer
-        )
+        self._ledger.used(obj.id.digest, obj.size_bytes, source, seconds, wire_bytes)
+        return OpenTensors(obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer)
 
     def _right_copy(self, obj: RemoteObject, watch: Watch) -> SsdLease | None:
         """The copy on the SSD for somebody who reads the file himself, checked.  None: there is none, or a damaged one."""
@@ -194,6 +260,7 @@ class Cache:
             lease.release()
             raise
         seconds = self._clock() - started_s
+        self._ledger.used(obj.id.digest, obj.size_bytes, fetch.source, seconds, wire_bytes)
         return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, lease.release, header=header, buffer=mapping)
 
     def _thrashing(self, obj: RemoteObject) -> ModelStreamError:
@@ -204,7 +271,23 @@ class Cache:
             next_step="raise ram.budget_gb or ssd.budget_gb in the configuration",
         )
 
-    def _join(self, obj: RemoteObject, goal: Goal, watch: Watch) -> tuple[Fetch, bool]:
+    def _bring(self, obj: RemoteObject, tier: str, priority: Priority, watch: Watch) -> int:
+        """Gets it into a tier; what RAM cannot hold as tensors goes to the SSD.  Returns the bytes on the wire for it."""
+        goal = Goal.MEMORY if tier == RAM and obj.basename.lower().endswith(SAFETENSORS) else Goal.DISK
+        for _ in range(TRIES):
+            if self._ram.holds(obj.id.digest) if goal is Goal.MEMORY else self.is_on_disk(obj):
+                return 0
+            with _Joined(self, obj, goal, watch, priority) as (fetch, mine):
+                fetch.wait(fetch.goal if goal is Goal.MEMORY else Goal.DISK, watch)
+                if goal is Goal.DISK or fetch.entry is not None:
+                    return fetch.wire_bytes if mine else 0
+                if fetch.goal is Goal.MEMORY:
+                    step = "raise ram.budget_gb in the configuration, or free models"
+                    raise NoRoom("the RAM tier has no room to fetch it ahead", subject=obj.subject, next_step=step)
+                fetch.wait_ended(watch)  # it went to the SSD; from there into RAM now
+        raise self._thrashing(obj)
+
+    def _join(self, obj: RemoteObject, goal: Goal, watch: Watch, priority: Priority = Priority.FOREGROUND) -> tuple[Fetch, bool]:
         """The fetch to wait on and whether it is ours.  Waits for a cancelled one to end: two would write one file."""
         digest = obj.id.digest
         while True:
@@ -214,13 +297,13 @@ class Cache:
                 fetch = self._fetches.get(digest)
                 if fetch is None:
                     fetch = Fetch(obj, goal)
-                    fetch.join()
+                    fetch.join(priority)
                     self._fetches[digest] = fetch
                     thread = threading.Thread(target=self._run, args=(fetch, digest), name="modelstream-fetch", daemon=True)
                     self._threads.add(thread)
                     thread.start()
                     return fetch, True
-                if fetch.join():
+                if fetch.join(priority):
                     return fetch, False
             fetch.wait_ended(watch)
 
@@ -237,14 +320,15 @@ class Cache:
 class _Joined:
     """``with`` block during which a fetch is waited for; leaving it is what may cancel the fetch."""
 
-    def __init__(self, cache: Cache, obj: RemoteObject, goal: Goal, watch: Watch) -> None:
-        self._fetch, self._mine = cache._join(obj, goal, watch)
+    def __init__(self, cache: Cache, obj: RemoteObject, goal: Goal, watch: Watch, priority: Priority = Priority.FOREGROUND) -> None:
+        self._priority = priority
+        self._fetch, self._mine = cache._join(obj, goal, watch, priority)
 
     def __enter__(self) -> tuple[Fetch, bool]:
         return self._fetch, self._mine
 
     def __exit__(self, *_: object) -> None:
-        self._fetch.leave()
+        self._fetch.leave(self._priority)
 
 
 def _map_private(lease: SsdLease) -> mmap.mmap:

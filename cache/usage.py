@@ -48,6 +48,12 @@ class UsageTable:
     def __contains__(self, digest: str) -> bool:
         return digest in self._entries
 
+    def entries(self) -> list[Found]:
+        return list(self._entries.values())
+
+    def get(self, digest: str) -> Found | None:
+        return self._entries.get(digest)
+
     def scanned(self, found: Iterable[Found], now_s: float) -> None:
         """Replaces the table by what is on the disk; a later use that only this process knows of is kept."""
         entries = {}

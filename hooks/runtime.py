@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..storage.catalog import Catalog
 from ..storage.config import Config
@@ -159,23 +159,29 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
     from ..cache.fetcher import Fetcher
     from ..cache.headers import HeaderReader
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
+    from ..cache.pins import Pins
     from ..cache.ram import RamTier
     from ..cache.ssd_stack import open_ssd
+    from ..cache.state_file import StateFile
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
 
     config, bus = runtime.config, runtime.bus
     undo: list[Callable[[], None]] = []
     try:
-        ssd = open_ssd(config.ssd, runtime.places.ssd, bus)
+        pins = Pins(StateFile(runtime.places.state / "pins.json"))
+        ssd = open_ssd(config.ssd, runtime.places.ssd, bus, pins)
         undo.append(ssd.close)
         ssd.start()
-        ram = RamTier(Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus), bus)
+        ram = RamTier(Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus), bus, pins=pins)
         undo.append(ram.close)
         engine = TransferEngine(config.transfer, bus)
         undo.append(engine.close)
         fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus)
-        return engine, Cache(fetcher, HeaderReader(runtime.origins, ram, ssd), runtime.catalog, engine, ram, ssd, bus)
+        headers = HeaderReader(runtime.origins, ram, ssd)
+        configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
+        more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}
+        return engine, Cache(fetcher, headers, runtime.catalog, engine, ram, ssd, bus, **more)
     except BaseException:
         while undo:
             undo.pop()()

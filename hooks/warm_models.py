@@ -27,6 +27,7 @@ from typing import Any
 from ..cache.vram import Limits, Sizes, Warm, WarmPool, in_host_memory
 from ..cache.vram_choice import Plan
 from ..storage.errors import NoRoom
+from ..storage.objects import RemoteObject
 from .context import executing
 from .progress import send_text
 from .runtime import Runtime
@@ -138,6 +139,7 @@ class WarmModelsSeam(Seam):
             warm = self.pool.get(key)
             if warm is not None:
                 _say_warm(label_of(self._runtime, paths))
+                self._note_use(paths)
                 return warm.hand_out()
             try:
                 self._make_room(paths)
@@ -176,18 +178,29 @@ class WarmModelsSeam(Seam):
     def _make_room(self, paths: Any) -> None:
         """Before a load: the RAM tier gets back what warm models hold of it, as far as this object needs it."""
         self.pool.measure()
-        needed = self._missing_in_ram_tier([paths] if isinstance(paths, str | os.PathLike) else paths)
+        needed = self._missing_in_ram_tier(paths)
         if needed > 0:
             self.shed(needed, "ram_tier", lambda sizes: sizes.shared_bytes)
         self.yield_memory()
 
-    def _missing_in_ram_tier(self, paths: Iterable[Any]) -> int:
+    def _objects(self, paths: Any) -> list[RemoteObject]:
+        named: Iterable[Any] = [paths] if isinstance(paths, str | os.PathLike) else paths
+        return [obj for obj in (self._runtime.object_at(os.fspath(path)) for path in named) if obj is not None]
+
+    def _note_use(self, paths: Any) -> None:
+        """The tiers below see no use while the model itself is kept, and should know it all the same."""
+        cache = self._runtime.opened
+        if cache is not None:
+            for obj in self._objects(paths):
+                cache.used(obj)
+
+    def _missing_in_ram_tier(self, paths: Any) -> int:
         cache = self._runtime.opened
         if cache is None:
             return 0
         ram = cache.snapshot().ram
         there = {entry.digest for entry in ram.entries}
-        objects = [obj for obj in (self._runtime.object_at(os.fspath(path)) for path in paths) if obj is not None]
+        objects = self._objects(paths)
         coming = sum(obj.size_bytes for obj in objects if obj.id.digest not in there)
         held = self.pool.snapshot().shared_bytes
         return coming + held - ram.budget_bytes if coming else 0

@@ -171,6 +171,56 @@ class Evicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned(Event):
+    """The user wants it kept: no tier evicts it by itself any more."""
+
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpinned(Event):
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Event):
+    """A tier's copy was read again because somebody asked."""
+
+    tier: str
+    subject: str
+    size_bytes: int
+    result: str
+    """"right", "damaged" or "unknown" """
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WarmStarted(Event):
+    """Objects are fetched ahead."""
+
+    tier: str
+    objects: int
+    size_bytes: int
+    priority: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarmFinished(Event):
+    tier: str
+    objects: int
+    failed: int
+    cancelled: bool
+    wire_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetChanged(Event):
+    tier: str
+    budget_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class TierDegraded(Event):
     """A tier goes on with less than it should have (disk full, read-only, not enough memory)."""
 

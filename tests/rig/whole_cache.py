@@ -14,8 +14,10 @@ from modelstream.cache.arena import Arena
 from modelstream.cache.fetcher import Fetcher
 from modelstream.cache.headers import HeaderReader
 from modelstream.cache.opened import OpenTensors
+from modelstream.cache.pins import Pins
 from modelstream.cache.ram import RamTier
 from modelstream.cache.ssd import SsdTier
+from modelstream.cache.state_file import StateFile
 from modelstream.cache.store import Cache
 from modelstream.storage.catalog import Catalog
 from modelstream.storage.config import Config
@@ -72,12 +74,14 @@ def open_parts(toml: str, ssd: Path) -> Parts:
     catalog = Catalog(tuple(origins.values()), config.catalog, bus, snapshot=ssd.parent / "catalog.json", fingerprint="rig")
     engine = TransferEngine(config.transfer, bus)
     assert config.ram.budget_bytes is not None
-    ram = RamTier(Arena(config.ram.budget_bytes, bus), bus)
-    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0)
+    pins = Pins(StateFile(ssd.parent / "pins.json"))
+    ram = RamTier(Arena(config.ram.budget_bytes, bus), bus, pins=pins)
+    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0, pins=pins)
     tier.start()
     headers = HeaderReader(origins, ram, tier)
     fetcher = Fetcher(origins, catalog, engine, ram, tier, bus)
-    cache = Cache(fetcher, headers, catalog, engine, ram, tier, bus)
+    configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
+    cache = Cache(fetcher, headers, catalog, engine, ram, tier, bus, pins=pins, state=ssd.parent, configured=configured)
     return Parts(config, bus, events, origins["rig"], catalog, engine, ram, tier, cache)
 
 

@@ -1,0 +1,233 @@
+"""Looking after what the tiers hold: who is where, pins, eviction and checks on request, budgets.
+
+Threads: any; `entries`, `pins` and `plan_room` work from memory, the others touch disks and block.  No lock of its own:
+each tier and `Pins` have theirs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from ..storage.checksum import crc64 as crc64_of_bytes
+from ..storage.errors import ConfigError, CorruptObject
+from ..storage.events import BudgetChanged, CorruptionFound, EventBus, Pinned, Unpinned, Verified
+from ..storage.objects import RemoteObject
+from .ledger import Ledger
+from .operations import RAM, SSD, TIERS, CacheEntry, EvictOutcome, Pin, VerifyOutcome
+from .pins import Pins
+from .policy import FROM_BUCKET, FROM_SSD, Entry, EvictionPlan, make_policy
+from .ram import RamTier
+from .space import Held
+from .ssd_stack import AnySsd
+from .state_file import StateFile
+from .watch import LoadProgress, Watch
+
+CHECKED_BYTES = 64 << 20
+"""of RAM in one go: 3 ms, so that an interrupt is seen"""
+
+
+class Keeping:
+    """The operations of `cache.store.Cache` that move no object in."""
+
+    def __init__(
+        self,
+        ram: RamTier,
+        ssd: AnySsd,
+        pins: Pins,
+        ledger: Ledger,
+        bus: EventBus,
+        budgets: StateFile,
+        configured: Mapping[str, int | None],
+    ) -> None:
+        """configured: the configuration's budget of each tier, None where it says nothing"""
+        self._ram = ram
+        self._ssd = ssd
+        self._pins = pins
+        self._ledger = ledger
+        self._bus = bus
+        self._budgets = budgets
+        self._configured = configured
+
+    # -- who is where --------------------------------------------------------------------------------------------------
+    def entries(self) -> tuple[CacheEntry, ...]:
+        """What RAM and SSD hold, the most recently used first."""
+        in_ram = {obj.id.digest: (obj, leased) for obj, leased in self._ram.held()}
+        on_ssd = {held.digest: held for held in self._ssd.held()}
+        found = [self._entry(digest, in_ram.get(digest), on_ssd.get(digest)) for digest in {**in_ram, **on_ssd}]
+        return tuple(sorted(found, key=lambda entry: (-(entry.last_used_s or 0.0), entry.subject)))
+
+    def _entry(self, digest: str, in_ram: tuple[RemoteObject, bool] | None, on_ssd: Held | None) -> CacheEntry:
+        account = self._ledger.of(digest)
+        obj = in_ram[0] if in_ram else None
+        origin, key = (obj.origin, obj.id.key) if obj else (on_ssd.origin, on_ssd.key) if on_ssd else ("", "")
+        last_used_s = account.last_used_s
+        if last_used_s is None and on_ssd is not None and on_ssd.last_used_s:
+            last_used_s = on_ssd.last_used_s
+        return CacheEntry(
+            digest=digest,
+            origin=origin,
+            subject=f"{origin}:{key}" if key else digest,
+            name=key.rsplit("/", 1)[-1] or digest[:12],
+            size_bytes=obj.size_bytes if obj else on_ssd.size_bytes if on_ssd else 0,
+            tiers=tuple(tier for tier, there in ((RAM, in_ram), (SSD, on_ssd)) if there is not None),
+            uses=account.uses,
+            last_used_s=last_used_s,
+            saved_s=account.saved_s,
+            leased=bool(in_ram and in_ram[1]) or bool(on_ssd and on_ssd.leased),
+            pinned=bool(key) and self._pins.holds_key(origin, key),
+        )
+
+    # -- pins ----------------------------------------------------------------------------------------------------------
+    def pin(self, obj: RemoteObject) -> None:
+        """Raises ConfigError when the state folder cannot be written to."""
+        if self._save(lambda: self._pins.add(Pin(obj.origin, obj.id.key))):
+            self._bus.emit(Pinned(obj.subject))
+
+    def unpin(self, obj: RemoteObject | Pin) -> None:
+        pin = obj if isinstance(obj, Pin) else Pin(obj.origin, obj.id.key)
+        if self._save(lambda: self._pins.remove(pin)):
+            self._bus.emit(Unpinned(f"{pin.origin}:{pin.key}"))
+
+    def pins(self) -> tuple[Pin, ...]:
+        return self._pins.all()
+
+    @staticmethod
+    def _save(change: Callable[[], bool]) -> bool:
+        try:
+            return change()
+        except OSError as error:
+            step = "give the user that runs ComfyUI write access to the extension's state folder"
+            raise ConfigError("the choice cannot be saved", cause=error.strerror or "", next_step=step) from None
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+    def evict(self, obj: RemoteObject, tier: str | None = None) -> EvictOutcome:
+        """From one tier or from all.  The tiers emit `Evicted`."""
+        freed: dict[str, int] = {}
+        refused: dict[str, str] = {}
+        for name in TIERS if tier is None else (_known(tier),):
+            size_bytes, why = (self._ram if name == RAM else self._ssd).let_go(obj.id.digest)
+            if why:
+                refused[name] = why
+            elif size_bytes:
+                freed[name] = size_bytes
+        return EvictOutcome(obj.subject, freed, refused)
+
+    # -- checks --------------------------------------------------------------------------------------------------------
+    def verify(self, obj: RemoteObject, watch: Watch) -> VerifyOutcome:
+        """Every byte of every copy against its checksum; a damaged copy leaves its tier and is fetched again when used.
+
+        Raises what the watch raises.
+        """
+        started_s = time.monotonic()
+        results: dict[str, str] = {}
+        for tier, check in ((RAM, self._check_ram), (SSD, self._check_ssd)):
+            began_s = time.monotonic()
+            result = check(obj, watch)
+            if result:
+                results[tier] = result
+                self._bus.emit(Verified(tier, obj.subject, obj.size_bytes, result, time.monotonic() - began_s))
+        return VerifyOutcome(obj.subject, obj.size_bytes, results, time.monotonic() - started_s)
+
+    def _check_ram(self, obj: RemoteObject, watch: Watch) -> str:
+        entry = self._ram.peek(obj.id.digest)
+        if entry is None:
+            return ""
+        with entry:
+            if entry.crc64 is None:
+                return "unknown"
+            show = _progress(obj, watch, RAM)
+            view, crc = entry.view, 0
+            for at in range(0, len(view), CHECKED_BYTES):
+                crc = crc64_of_bytes(view[at : at + CHECKED_BYTES], crc)
+                show(min(at + CHECKED_BYTES, len(view)))
+            right = crc == entry.crc64
+        if not right:
+            self._bus.emit(CorruptionFound(RAM, obj.subject, "the checksum in memory is not that of the object"))
+            self._ram.condemn(obj.id.digest)
+        return "right" if right else "damaged"
+
+    def _check_ssd(self, obj: RemoteObject, watch: Watch) -> str:
+        lease = self._ssd.lease(obj, use=False)
+        if lease is None:
+            return ""
+        show = _progress(obj, watch, SSD)
+        with lease:
+            try:
+                self._ssd.verify(lease, show, lambda: watch.check() is not None, again=True)
+            except CorruptObject:
+                return "damaged"
+        return "right"
+
+    # -- room ----------------------------------------------------------------------------------------------------------
+    def plan_room(self, size_bytes: int, tier: str) -> EvictionPlan:
+        """Who would go to make room for so many bytes more.  Asks, changes nothing."""
+        now_s = time.time()
+        if _known(tier) == RAM:
+            ram = self._ram.snapshot()
+            budget: int | None = ram.budget_bytes
+            used = ram.used_bytes
+            entries = [self._as_entry(e, FROM_SSD.reload_s(e.size_bytes), now_s) for e in self.entries() if RAM in e.tiers]
+        else:
+            ssd = self._ssd.snapshot()
+            budget, used = ssd.budget_bytes, ssd.used_bytes + ssd.reserved_bytes + ssd.leftover_bytes
+            entries = [self._as_entry(e, FROM_BUCKET.reload_s(e.size_bytes), now_s) for e in self.entries() if SSD in e.tiers]
+        policy = make_policy("lru", budget or 0)
+        policy.start_with(entries, now_s)
+        return policy.plan_room({e.digest: e for e in entries}, used + size_bytes - (budget or 1 << 62), now_s)
+
+    @staticmethod
+    def _as_entry(e: CacheEntry, reload_s: float, now_s: float) -> Entry:
+        return Entry(e.digest, e.size_bytes, reload_s, leased=e.leased, pinned=e.pinned, last_used_s=e.last_used_s or 0.0)
+
+    def set_budget(self, tier: str, size_bytes: int) -> None:
+        """Live, and again at the next start for as long as the configuration says the same as now.  Blocks.
+
+        Raises ConfigError when it cannot be set or saved.
+        """
+        if size_bytes < 0:
+            raise ConfigError("a budget cannot be negative")
+        try:
+            (self._ram if _known(tier) == RAM else self._ssd).set_budget(size_bytes)
+        except ValueError as error:
+            raise ConfigError("the budget cannot be changed", cause=str(error)) from None
+        saved: dict[str, object] = dict(_rows(self._budgets.read()))
+        saved[tier] = [size_bytes, self._configured.get(tier)]
+        self._save(lambda: self._write_budgets(saved))
+        self._bus.emit(BudgetChanged(tier, size_bytes))
+
+    def _write_budgets(self, saved: Mapping[str, object]) -> bool:
+        self._budgets.write(saved)
+        return True
+
+    def take_up_budgets(self) -> None:
+        """Those set in an earlier process, where the configuration still says what it said then."""
+        for tier, (size_bytes, configured) in _rows(self._budgets.read()).items():
+            if self._configured.get(tier) == configured:
+                (self._ram if tier == RAM else self._ssd).set_budget(size_bytes)
+
+
+def _known(tier: str) -> str:
+    if tier not in TIERS:
+        raise ValueError(f"no tier is called {tier!r}; there are {', '.join(TIERS)}")
+    return tier
+
+
+def _rows(content: object) -> dict[str, tuple[int, int | None]]:
+    rows = content if isinstance(content, dict) else {}
+    return {
+        tier: (row[0], row[1])
+        for tier, row in rows.items()
+        if tier in TIERS and isinstance(row, list) and len(row) == 2 and type(row[0]) is int and (row[1] is None or type(row[1]) is int)
+    }
+
+
+def _progress(obj: RemoteObject, watch: Watch, source: str) -> Callable[[int], None]:
+    began_s = time.monotonic()
+
+    def show(done_bytes: int) -> None:
+        watch.check()
+        rate = done_bytes / max(time.monotonic() - began_s, 1e-6)
+        watch.progress(LoadProgress(obj.size_bytes, done_bytes, rate, (obj.size_bytes - done_bytes) / max(rate, 1.0), source))
+
+    return show
