@@ -125,12 +125,12 @@ class Catalog:
             found = contents.names[view] = self._names_in(contents, view)
         return found
 
-    def find(self, view: FolderView, name: str) -> RemoteObject | None:
-        """The object of that name in the nearest origin.  "\\" and "/" both separate."""
+    def find(self, view: FolderView, name: str, *, origin: str = "") -> RemoteObject | None:
+        """The object of that name in the nearest origin, or in the one named.  "\\" and "/" both separate."""
         name = lookup_name(name)
         contents = self._contents
-        for origin, source in self._sources(view):
-            listing = contents.listings.get(origin)
+        for holder, source in self._sources(view):
+            listing = contents.listings.get(holder) if origin in ("", holder) else None
             found = listing.find(view, source, name) if listing else None
             if found is not None:
                 self.remember(found)
