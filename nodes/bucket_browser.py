@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..hooks.folders import all_views
-from .ours import ALWAYS, CATEGORY, runtime, size_text, total
+from .ours import CATEGORY, always, runtime, size_text, total
 from .selection import matching
 
 ALL = "all folders"
@@ -39,7 +39,7 @@ class BucketBrowser(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, folder: str, pattern: str, refresh: bool) -> io.NodeOutput:

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..hooks.boot import extension
-from .ours import ALWAYS, CATEGORY, size_text
+from .ours import CATEGORY, always, size_text
 from .picture import Bar, draw_bars
 from .prefetch import after_input
 
@@ -40,7 +40,7 @@ class CacheStatus(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, after: Any = None) -> io.NodeOutput:

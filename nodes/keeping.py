@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..hooks.progress import NodeWatch
 from ..storage.objects import RemoteObject
-from .ours import ALWAYS, CATEGORY, chosen, one_by_one, runtime, size_text
+from .ours import CATEGORY, always, chosen, one_by_one, runtime, size_text
 from .prefetch import after_input, models_input
 
 REFUSED = {
@@ -27,7 +27,7 @@ class Pin(io.ComfyNode):
             node_id="ModelStreamPin",
             display_name="Pin / Unpin Models",
             category=CATEGORY,
-            description="A pinned model is never evicted from RAM or SSD.  A pin stays until it is taken away, also over restarts.",
+            description="A pinned model is never evicted from RAM or SSD. A pin stays until it is taken away, also over restarts.",
             inputs=[
                 models_input(),
                 io.Combo.Input(
@@ -44,7 +44,7 @@ class Pin(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, models: str, action: str, after: Any = None) -> io.NodeOutput:
@@ -65,7 +65,7 @@ class Evict(io.ComfyNode):
             node_id="ModelStreamEvict",
             display_name="Evict Models",
             category=CATEGORY,
-            description="Frees the RAM or SSD space that models take.  They stay in the bucket.",
+            description="Frees the RAM or SSD space that models take. They stay in the bucket.",
             inputs=[
                 models_input(),
                 io.Combo.Input("tier", options=["all", "ram", "ssd"], default="all", tooltip="From where; the bucket is never touched."),
@@ -81,7 +81,7 @@ class Evict(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, models: str, tier: str, after: Any = None) -> io.NodeOutput:

@@ -13,8 +13,11 @@ from ..storage.objects import RemoteObject
 from .selection import Chosen, choose
 
 CATEGORY = "Model Stream"
-ALWAYS = float("nan")
-"""a fingerprint that equals nothing: the node runs in every prompt"""
+
+
+def always() -> float:
+    """A fingerprint that equals no other, so that the node runs in every prompt.  A new NaN each time: one object equals itself."""
+    return float("nan")
 
 
 def runtime() -> Runtime:

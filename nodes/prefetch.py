@@ -11,7 +11,7 @@ from ..cache.watch import LoadProgress
 from ..hooks.progress import NodeWatch
 from ..storage.errors import DeadlineExceeded, NoRoom
 from ..storage.landing import Priority
-from .ours import ALWAYS, CATEGORY, chosen, runtime, size_text, total
+from .ours import CATEGORY, always, chosen, runtime, size_text, total
 
 MODELS = (
     "One model a line, as folder/name: checkpoints/sdxl.safetensors. * and ? stand for any text; a line that ends in / means all below it."
@@ -53,7 +53,7 @@ class Prefetch(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, models: str, tier: str, wait: bool, after: Any = None) -> io.NodeOutput:
@@ -77,7 +77,7 @@ class WaitForModels(io.ComfyNode):
             node_id="ModelStreamWait",
             display_name="Wait For Models",
             category=CATEGORY,
-            description="Holds the prompt until models are near.  What is not on its way yet is fetched.",
+            description="Holds the prompt until models are near. What is not on its way yet is fetched.",
             inputs=[
                 models_input(),
                 io.Combo.Input("tier", options=TIERS, default="ssd", tooltip=TIER),
@@ -93,7 +93,7 @@ class WaitForModels(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> float:
-        return ALWAYS
+        return always()
 
     @classmethod
     def execute(cls, models: str, tier: str, timeout_s: float, after: Any = None) -> io.NodeOutput:
