@@ -152,9 +152,14 @@ class Keeping:
         if lease is None:
             return ""
         show = _progress(obj, watch, SSD)
+
+        def should_stop() -> bool:
+            watch.check()
+            return False
+
         with lease:
             try:
-                self._ssd.verify(lease, show, lambda: watch.check() is not None, again=True)
+                self._ssd.verify(lease, show, should_stop, again=True)
             except CorruptObject:
                 return "damaged"
         return "right"
