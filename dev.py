@@ -198,7 +198,7 @@ def link_for_mypy() -> None:
     """mypy wants packages by name, and this folder may be called anything."""
     TYPING.mkdir(exist_ok=True)
     link = TYPING / "modelstream"
-    if not link.exists():
+    if link.resolve() != ROOT:  # also when it names a checkout that this one was copied from
         link.unlink(missing_ok=True)
         link.symlink_to(ROOT, target_is_directory=True)
 

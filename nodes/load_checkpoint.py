@@ -60,7 +60,8 @@ class LoadCheckpoint(io.ComfyNode):
         obj = _found(ckpt_name, origin)
         if origin == NEAREST or obj is None:
             path = folder_paths.get_full_path_or_raise("checkpoints", ckpt_name)
-            obj = extension().runtime and extension().runtime.object_at(path)
+            ours = extension().runtime
+            obj = None if ours is None else ours.object_at(path)
         else:
             path = _path_in(obj, ckpt_name)
         if obj is not None and keep == "pin":
