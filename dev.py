@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 COMFYUI = VENV / "ComfyUI"
-TYPING = VENV / "typing"
+TYPING = ROOT / ".mypy_cache" / "typing"
 STAMPS = VENV / "setup.json"
 
 COMFYUI_VERSION = "0.3.75"
@@ -196,7 +196,7 @@ def run_module(module: str, *arguments: str, env: dict[str, str] | None = None) 
 
 def link_for_mypy() -> None:
     """mypy wants packages by name, and this folder may be called anything."""
-    TYPING.mkdir(exist_ok=True)
+    TYPING.mkdir(parents=True, exist_ok=True)
     link = TYPING / "modelstream"
     if link.resolve() != ROOT:  # also when it names a checkout that this one was copied from
         link.unlink(missing_ok=True)
