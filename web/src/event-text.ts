@@ -1,0 +1,27 @@
+// One event as one sentence in the user's language; a kind that this panel does not know is told in the server's words.
+
+import type { Event } from "./contract";
+import { texts } from "./i18n";
+import { bytes, duration, visible } from "./units";
+
+const PROBLEMS = new Set(["load_failed", "corruption", "degraded"]);
+
+export function isProblem(event: Event): boolean {
+  return PROBLEMS.has(event.kind) || (event.kind === "catalog" && /fail/.test(event.reason)) || (event.kind === "alert" && event.reason !== "cleared");
+}
+
+export function reasonText(reason: string): string {
+  return texts.has(`reason.${reason}`) ? texts.get(`reason.${reason}`) : visible(reason);
+}
+
+export function eventText(event: Event): string {
+  const key = `event.${event.kind}`;
+  if (!texts.has(key) || !event.name) return visible(event.text);
+  const tier = texts.has(`tier.${event.tier}`) ? texts.get(`tier.${event.tier}`) : event.tier;
+  const facts: string[] = [];
+  if (event.size_bytes) facts.push(bytes(texts.locale, event.size_bytes));
+  if (event.seconds) facts.push(duration(texts.locale, event.seconds));
+  if (event.kind === "evict" && event.reason) facts.push(reasonText(event.reason));
+  const said = texts.get(key, { name: visible(event.name), tier });
+  return facts.length ? `${said} (${facts.join(", ")})` : said;
+}
