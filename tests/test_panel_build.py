@@ -12,7 +12,7 @@ from rig.panel_build import BUNDLE, build, installed_as_locked, run_node, why_no
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "web" / "src").glob("*.ts"))
-LOCALES = sorted(path.name for path in (ROOT / "locales").iterdir())
+LOCALES = sorted(path.parent.name for path in (ROOT / "locales").glob("*/main.json"))
 needs_node = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 HTML_FROM_TEXT = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|unsafeHTML|unsafeSVG|srcdoc|createContextualFragment|DOMParser"
