@@ -18,6 +18,7 @@ import ctypes
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,8 @@ from .segment import Region, Segment
 
 SHARED_SEGMENT_BYTES = 64 << 20
 """objects below half of this share segments; a larger one gets a segment of its own size"""
+FRESH_BYTES = 32 << 20
+"""less new memory than this is not worth a word"""
 RAISE_BUDGET = "raise ram.budget_gb in the configuration, or free models"
 
 
@@ -73,8 +76,10 @@ class Allocation:
 class Arena:
     """Regions of memory under one byte budget."""
 
-    def __init__(self, budget_bytes: int, bus: EventBus) -> None:
-        self.budget_bytes = budget_bytes
+    def __init__(self, budget_bytes: int, bus: EventBus, backing: str = pages.ANONYMOUS) -> None:
+        self.backing = backing
+        self._asked_bytes = budget_bytes
+        self._ceiling_bytes: int | None = None
         self._lock = threading.Lock()
         self._segments: list[Segment] = []  # least recently used first
         self._returned: deque[tuple[Segment, Region]] = deque()
@@ -82,6 +87,34 @@ class Arena:
         self._closed = False
         self._last_figures = ArenaFigures(budget_bytes, 0, 0)
         self._populator = Populator(bus)
+        self.on_fresh: Callable[[int], object] = lambda size_bytes: None
+        """called, with no lock held, when so many bytes are about to be used that no memory stood behind before"""
+
+    # -- the budget --------------------------------------------------------------------------------------------------
+    @property
+    def budget_bytes(self) -> int:
+        """What may be in use: what was asked for, or less while memory is scarce."""
+        ceiling = self._ceiling_bytes
+        return self._asked_bytes if ceiling is None else min(self._asked_bytes, ceiling)
+
+    @property
+    def asked_bytes(self) -> int:
+        """The budget when memory is plenty."""
+        return self._asked_bytes
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """From now on.  Regions in use stay; free memory above it goes back to the system."""
+        with self._lock:
+            self._asked_bytes = budget_bytes
+            self._drain()
+            self._shed(self._committed() - self.budget_bytes)
+
+    def set_ceiling(self, ceiling_bytes: int | None) -> None:
+        """A limit below the budget for as long as memory is scarce; None lifts it."""
+        with self._lock:
+            self._ceiling_bytes = ceiling_bytes
+            self._drain()
+            self._shed(self._committed() - self.budget_bytes)
 
     # -- regions -----------------------------------------------------------------------------------------------------
     def allocate(self, size_bytes: int) -> Allocation:
@@ -91,7 +124,9 @@ class Arena:
             self._drain()
             if self._closed or self._used_bytes + rounded > self.budget_bytes:
                 raise self._no_room(size_bytes)
+            before = self._committed()
             segment, region = self._take(rounded)
+            fresh = self._committed() - before
             self._segments.remove(segment)
             self._segments.append(segment)
             self._used_bytes += rounded
@@ -99,6 +134,8 @@ class Arena:
             buffer = (ctypes.c_ubyte * size_bytes).from_buffer(segment.mapping, region.offset)
             finalizer = weakref.finalize(buffer, self._returned.append, (segment, region))
             finalizer.atexit = False
+        if fresh >= FRESH_BYTES:
+            self.on_fresh(fresh)
         first = region.offset // pages.HUGE
         task = PopulateTask(buffer, segment.address + first * pages.HUGE, region.end - first * pages.HUGE, segment.populated, first)
         return Allocation(buffer, size_bytes, task, self._populator)
@@ -169,7 +206,7 @@ class Arena:
         shared = size_bytes < SHARED_SEGMENT_BYTES // 2 and SHARED_SEGMENT_BYTES <= self.budget_bytes
         mapped = SHARED_SEGMENT_BYTES if shared else pages.round_up(size_bytes, pages.HUGE)
         try:
-            segment = Segment(mapped)
+            segment = Segment(mapped, self.backing)
         except (OSError, MemoryError) as error:
             reason = getattr(error, "strerror", None) or "out of memory"
             raise self._no_room(size_bytes, f"the system refused the memory: {reason}") from error

@@ -1,4 +1,4 @@
-"""Anonymous memory and its pages: mapping it, faulting it in ahead of a transfer, giving pages back.
+"""Memory and its pages: mapping it, faulting it in ahead of a transfer, giving pages back.
 
 What a first touch costs depends on who backs the page.  Seen on a virtual machine with free-page reporting, 2 GiB in
 fresh processes, MADV_POPULATE_WRITE in 32 MiB slices, milliseconds a slice:
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import sys
 from collections.abc import Callable
 
@@ -33,7 +34,11 @@ PROBE_EVERY = 16
 HUGE_HAS_TO_COST = 0.7
 """of what 4 KiB pages cost, to be chosen: the figures are noisy, and huge blocks run out first"""
 
+ANONYMOUS, MEMFD = "anonymous", "memfd"
+"""what stands behind a mapping, as [ram] memory says"""
+
 _MADV_DONTNEED = 4
+_MADV_REMOVE = 9
 _MADV_HUGEPAGE = 14
 _MADV_NOHUGEPAGE = 15
 _MADV_POPULATE_WRITE = 23
@@ -65,10 +70,26 @@ def map_anonymous(size_bytes: int) -> mmap.mmap:
     return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
-def discard(address: int, size_bytes: int) -> None:
+def map_memfd(size_bytes: int) -> mmap.mmap:
+    """Zeroed memory with a descriptor (the mapping's own): one host copy that several processes can map.
+
+    Raises OSError where the system refuses, or has no such thing.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError("this system has no memfd")
+    descriptor = os.memfd_create("modelstream", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(descriptor, size_bytes)
+        return mmap.mmap(descriptor, size_bytes, flags=mmap.MAP_SHARED)
+    finally:
+        os.close(descriptor)
+
+
+def discard(address: int, size_bytes: int, backing: str = ANONYMOUS) -> None:
     """Gives pages back to the system; the range reads as zeros afterwards.  Only where CAN_DISCARD."""
     assert _madvise is not None
-    _madvise(address, size_bytes, _MADV_DONTNEED)
+    # a memfd's pages belong to the file: forgetting the mapping's would leave them there
+    _madvise(address, size_bytes, _MADV_REMOVE if backing == MEMFD else _MADV_DONTNEED)
 
 
 def populate(address: int, size_bytes: int, kind: str) -> bool:

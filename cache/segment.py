@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import mmap
 from typing import NamedTuple
 
 from . import pages
@@ -31,9 +32,9 @@ class Segment:
     may stand behind it.  ``populated`` marks one that surely is faulted in, so nobody does it again.
     """
 
-    def __init__(self, size_bytes: int) -> None:
+    def __init__(self, size_bytes: int, backing: str = pages.ANONYMOUS) -> None:
         self.size_bytes = size_bytes
-        self.mapping = pages.map_anonymous(size_bytes)
+        self.mapping, self.backing = _mapped(size_bytes, backing)
         self.address = ctypes.addressof((ctypes.c_ubyte * size_bytes).from_buffer(self.mapping))
         granules = -(-size_bytes // pages.HUGE)
         self.populated = bytearray(granules)
@@ -97,7 +98,7 @@ class Segment:
         went = sum(self._granule_bytes(granule) for granule in range(first, end) if self._committed[granule])
         if went:
             offset = first * pages.HUGE
-            pages.discard(self.address + offset, min(end * pages.HUGE, self.size_bytes) - offset)
+            pages.discard(self.address + offset, min(end * pages.HUGE, self.size_bytes) - offset, self.backing)
             self._committed[first:end] = self.populated[first:end] = bytes(end - first)
             self.committed_bytes -= went
         return went
@@ -108,3 +109,13 @@ class Segment:
 
     def _granule_bytes(self, granule: int) -> int:
         return min(pages.HUGE, self.size_bytes - granule * pages.HUGE)
+
+
+def _mapped(size_bytes: int, backing: str) -> tuple[mmap.mmap, str]:
+    """Anonymous memory where a memfd is refused or unknown."""
+    if backing == pages.MEMFD:
+        try:
+            return pages.map_memfd(size_bytes), pages.MEMFD
+        except OSError:
+            pass  # the same bytes, only not shareable
+    return pages.map_anonymous(size_bytes), pages.ANONYMOUS

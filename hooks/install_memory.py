@@ -6,11 +6,12 @@ from typing import Any
 
 from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits
-from ..storage.config import VramConfig
+from ..storage.config_memory import VramConfig
 from .assign import AssignSeam
 from .devices import devices_json
 from .host_copies import HostCopiesSeam
 from .loading import LoadingSeam
+from .memory_pressure import watch_memory
 from .runtime import Runtime
 from .seam import Seams
 from .shared_memory import SharedMemory
@@ -32,6 +33,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
         if _on(seams, assign.name):
             seams.put_on(copies)
     if not config.vram.warm_models:
+        watch_memory(runtime, keep_free_bytes(config.vram))
         return
     warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
     pressure = VramPressureSeam(warm, working_memory_bytes=config.vram.working_memory_bytes, compacts=config.vram.compact)
@@ -42,6 +44,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
             # without it nobody could make the pool let go
             warm.take_off()
             warm.trouble = "taken off: nobody could make it let go"
+    watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
 
 
@@ -52,9 +55,7 @@ def limits_of(config: VramConfig) -> Limits:
 def keep_free_bytes(config: VramConfig) -> int:
     if config.keep_free_bytes is not None:
         return config.keep_free_bytes
-    figures = read_memory_figures()
-    there = min(figures.total_bytes, figures.cgroup_limit_bytes or figures.total_bytes)
-    return min(there // FLOOR_SHARE, FLOOR_MOST_BYTES)
+    return min(read_memory_figures().there_bytes // FLOOR_SHARE, FLOOR_MOST_BYTES)
 
 
 def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: AssignSeam, copies: HostCopiesSeam) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from ..storage.origin import open_origins
 from .seam import place_of
 
 if TYPE_CHECKING:
+    from ..cache.arena import Arena
+    from ..cache.ram import RamTier
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
 
@@ -39,6 +41,14 @@ class Places:
 
     state: Path
     ssd: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The RAM tier and the memory that stands behind it, for who looks after memory."""
+
+    arena: Arena
+    ram: RamTier
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,9 @@ class Runtime:
         self._requests: OrderedDict[str, Request] = OrderedDict()
         self.status_blocks: dict[str, Callable[[], object]] = {}
         """what else the status shows, by its name there; each is quick and works from memory"""
+        self.on_open: list[Callable[[Memory], Callable[[], None]]] = []
+        """called once when the cache is opened; what each returns is called before the cache is closed"""
+        self._before_close: list[Callable[[], None]] = []
 
     def start(self, views: tuple[FolderView, ...]) -> None:
         """views: the folders that will be listed."""
@@ -83,6 +96,8 @@ class Runtime:
         with self._lock:
             cache, self._cache = self._cache, None
             self._failure = self._failure or NoRoom("Model Stream is closed")
+        while self._before_close:
+            self._before_close.pop()()
         if cache is not None:
             cache.close()
 
@@ -96,7 +111,8 @@ class Runtime:
                     raise self._failure
                 if self._cache is None:
                     try:
-                        self._engine, self._cache = _open_cache(self)
+                        self._engine, self._cache, memory = _open_cache(self)
+                        self._before_close += [opened(memory) for opened in self.on_open]
                     except Exception as error:
                         self._failure = _as_failure(error)
                         raise self._failure from error
@@ -154,7 +170,7 @@ def _as_failure(error: Exception) -> ModelStreamError:
     return ConfigError("the cache cannot be opened", cause=place_of(error), next_step="report this with the log")
 
 
-def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
+def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.arena import Arena
     from ..cache.fetcher import Fetcher
     from ..cache.headers import HeaderReader
@@ -173,7 +189,8 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
         ssd = open_ssd(config.ssd, runtime.places.ssd, bus, pins)
         undo.append(ssd.close)
         ssd.start()
-        ram = RamTier(Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus), bus, pins=pins)
+        arena = Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus, backing=config.ram.memory)
+        ram = RamTier(arena, bus, pins=pins)
         undo.append(ram.close)
         engine = TransferEngine(config.transfer, bus)
         undo.append(engine.close)
@@ -181,7 +198,7 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache]:
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
         more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}
-        return engine, Cache(fetcher, headers, runtime.catalog, engine, ram, ssd, bus, **more)
+        return engine, Cache(fetcher, headers, runtime.catalog, engine, ram, ssd, bus, **more), Memory(arena, ram)
     except BaseException:
         while undo:
             undo.pop()()

@@ -52,6 +52,8 @@ class VramPressureSeam(Seam):
         self.unloaded = 0
         """models that the pool sent off a device, since the start"""
         self.compactions = 0
+        self.looked: Callable[[], None] = lambda: None
+        """called between prompts, after what had to go has gone"""
 
     def problem(self) -> str:
         management, execution = sys.modules.get("comfy.model_management"), sys.modules.get("execution")
@@ -162,6 +164,7 @@ class VramPressureSeam(Seam):
         if nothing_runs and self._compacts and compact():
             self.compactions += 1
         self._arm()
+        self.looked()
 
     # -- keep-alive ----------------------------------------------------------------------------------------------------------
     def _arm(self) -> None:
@@ -175,6 +178,10 @@ class VramPressureSeam(Seam):
 
     def _wake(self) -> None:
         self._timer = None
+        self.wake()
+
+    def wake(self) -> None:
+        """From any thread: `between_prompts` soon, if no prompt runs, else after it."""
         if self._queue is not None:
             self._queue.set_flag(WAKE_FLAG, True)
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits, Sizes, Warm, WarmPool, in_host_memory
 from ..cache.vram_choice import Plan
 from ..storage.errors import NoRoom
@@ -82,9 +83,13 @@ class WarmModelsSeam(Seam):
         self._keep_free_bytes = keep_free_bytes
         self._available_bytes = available_bytes or _available_bytes
         self._flights = _Flights()
+        self._asked_lock = threading.Lock()
+        self._asked_bytes = 0
         self.pool: WarmPool[Any] = WarmPool(limits, runtime.bus, clock)
         self.changed: Callable[[], None] = lambda: None
         """called after something was put into the pool"""
+        self.yielded: Callable[[], None] = lambda: None
+        """called after models went for want of host memory: the RAM tier may have become idle there"""
 
     def problem(self) -> str:
         fitting = [loader for loader in LOADERS if not _loader_problem(loader)]
@@ -205,10 +210,22 @@ class WarmModelsSeam(Seam):
         held = self.pool.snapshot().shared_bytes
         return coming + held - ram.budget_bytes if coming else 0
 
+    def ask_to_yield(self, size_bytes: int) -> int:
+        """From any thread: so much shall go at the next opportunity of the thread that runs prompts.  The bytes that will."""
+        with self._asked_lock:
+            self._asked_bytes = max(self._asked_bytes, size_bytes)
+        return min(size_bytes, self.pool.plan_room(size_bytes).freed_bytes)
+
     def yield_memory(self) -> int:
-        """Drops models that nobody uses while the system has less than the floor; returns the bytes that went."""
-        missing = self._keep_free_bytes - self._available_bytes()
-        return self.shed(missing, "pressure") if missing > 0 else 0
+        """Drops models that nobody uses while the system has less than the floor, or because somebody asked for it;
+        returns the bytes that went."""
+        with self._asked_lock:
+            asked, self._asked_bytes = self._asked_bytes, 0
+        missing = max(asked, self._keep_free_bytes - self._available_bytes())
+        went = self.shed(missing, "pressure") if missing > 0 else 0
+        if went:
+            self.yielded()
+        return went
 
     def shed(self, size_bytes: int, reason: str, of: Callable[[Sizes], int] = in_host_memory) -> int:
         """Drops models that nobody uses until so many bytes, counted as ``of`` says, have gone; returns how many went.
@@ -283,7 +300,4 @@ def _say_warm(label: str) -> None:
 
 
 def _available_bytes() -> int:
-    import psutil
-
-    found: int = psutil.virtual_memory().available
-    return found
+    return read_memory_figures().least_available_bytes

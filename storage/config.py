@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .config_endpoint import checked_endpoint
+from .config_memory import RamConfig, VramConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
 from .config_ssd import SsdConfig
@@ -93,52 +94,6 @@ class OriginConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class RamConfig:
-    budget_gb: float | None = key(number(0, 65536), None)
-    """GiB; None: a share of what the machine or the container has, decided by the RAM tier; 0 turns the tier off"""
-    hand_over: bool = key(boolean(), True)
-    """models take the tier's memory for their weights instead of copying it"""
-
-    @property
-    def budget_bytes(self) -> int | None:
-        return None if self.budget_gb is None else int(self.budget_gb * GIB)
-
-
-@dataclass(frozen=True, slots=True)
-class VramConfig:
-    """Warm models: loaded models that are kept for the next prompt that wants them."""
-
-    warm_models: bool = key(boolean(), True)
-    host_budget_gb: float | None = key(number(0, 65536), None)
-    """GiB of host memory beside the RAM tier's; None: as long as ``keep_free_gb`` stays free"""
-    device_budget_gb: float | None = key(number(0, 65536), None)
-    """GiB of models on each device; None: what ComfyUI leaves there"""
-    working_memory_gb: float = key(number(0, 1024), 0.0)
-    """GiB kept free on the device beside ComfyUI's own reserve"""
-    keep_free_gb: float | None = key(number(0, 65536), None)
-    """GiB of host memory that stay available; None: an eighth of the machine's, 4 at most"""
-    keep_alive_s: float = key(number(0, 1e9), 0.0)
-    """0: for as long as there is room"""
-    compact: bool = key(boolean(), True)
-
-    @property
-    def host_budget_bytes(self) -> int | None:
-        return None if self.host_budget_gb is None else int(self.host_budget_gb * GIB)
-
-    @property
-    def device_budget_bytes(self) -> int | None:
-        return None if self.device_budget_gb is None else int(self.device_budget_gb * GIB)
-
-    @property
-    def working_memory_bytes(self) -> int:
-        return int(self.working_memory_gb * GIB)
-
-    @property
-    def keep_free_bytes(self) -> int | None:
-        return None if self.keep_free_gb is None else int(self.keep_free_gb * GIB)
-
-
-@dataclass(frozen=True, slots=True)
 class TransferConfig:
     connections_max: int = key(integer(0, 256), 0)
     """0: decided by the machine"""
@@ -193,9 +148,9 @@ class Config:
     enabled: bool = True
     origins: tuple[OriginConfig, ...] = ()
     profiles: tuple[ProfileConfig, ...] = ()
-    ram: RamConfig = RamConfig()
+    ram: RamConfig = RamConfig()  # noqa: RUF009
     ssd: SsdConfig = SsdConfig()  # noqa: RUF009
-    vram: VramConfig = VramConfig()
+    vram: VramConfig = VramConfig()  # noqa: RUF009
     transfer: TransferConfig = TransferConfig()
     catalog: CatalogConfig = CatalogConfig()
     log: LogConfig = LogConfig()

@@ -34,7 +34,7 @@ def read_table(cls: type[T], table: Any, where: str, **given: Any) -> T:
     refuse_unknown(table, fields, where)
     values = {name: fields[name].metadata["reader"](value, f"{where}.{name}") for name, value in table.items()}
     for name, field in fields.items():
-        if name not in values and field.default is dataclasses.MISSING:
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{where}.{name} is missing", next_step=f"add {name} = … to [{where}]")
     return cls(**values, **given)
 

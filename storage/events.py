@@ -230,6 +230,42 @@ class TierDegraded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryYielded(Event):
+    """Host memory was scarce, or the system stalled for want of it: what the extension keeps there was made smaller.
+
+    reason:     "low" (little is available) or "stalls" (the kernel's pressure figures)
+    ram_bytes:  given back to the system by the RAM tier; warm_bytes: of warm models that are let go
+    limit_bytes: what the RAM tier may hold until memory is plenty again
+    """
+
+    reason: str
+    available_bytes: int
+    asked_bytes: int
+    ram_bytes: int
+    warm_bytes: int
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRegained(Event):
+    """Memory has been plenty for a while: the RAM tier may hold more again.  ``whole``: its whole budget."""
+
+    available_bytes: int
+    limit_bytes: int
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HostMemoryPinned(Event):
+    """An object's memory was pinned for the device, or, with a negative size, no longer is.  total_bytes: of all."""
+
+    subject: str
+    size_bytes: int
+    total_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class SeamChanged(Event):
     """A ComfyUI seam was put on, taken off, or found not to fit."""
 

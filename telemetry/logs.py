@@ -31,6 +31,8 @@ LEVELS: Mapping[type[Event], int] = {
     events.TierHit: logging.DEBUG,
     events.TierMiss: logging.DEBUG,
     events.Stored: logging.DEBUG,
+    events.HostMemoryPinned: logging.DEBUG,
+    events.MemoryYielded: logging.WARNING,
     events.TlsNotVerified: logging.WARNING,
     events.TransferFailed: logging.WARNING,
     events.Unverified: logging.WARNING,

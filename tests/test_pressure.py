@@ -1,0 +1,332 @@
+"""Host memory under pressure: what goes when, what comes back, and that it does not swing."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from modelstream.cache.pressure import Governor, Levels, Look, Regain, Stall, Yield
+from modelstream.cache.pressure_sources import Clock, PsiTriggers, open_source
+from modelstream.cache.pressure_watch import MemoryWatch
+from modelstream.storage.events import Event, EventBus, MemoryRegained, MemoryYielded, TierDegraded
+from rig.invariants import eventually
+
+GB = 1 << 30
+LEVELS = Levels(4 * GB, 5 * GB, 6 * GB, calm_s=20)
+
+
+def governor(budget: int = 16 * GB) -> Governor:
+    return Governor(LEVELS, budget)
+
+
+def look(available: float, held: float = 8, now_s: float = 0, stall: Stall = Stall.NONE) -> Look:
+    return Look(now_s, int(available * GB), int(held * GB), stall)
+
+
+# -- decisions ---------------------------------------------------------------------------------------------------------
+def test_below_the_floor_so_much_goes_that_the_target_is_available() -> None:
+    assert governor().decide(look(3)) == Yield(2 * GB, "low")
+
+
+def test_between_the_levels_nothing_happens() -> None:
+    assert governor().decide(look(4.5)) is None
+
+
+@pytest.mark.parametrize(
+    ("stall", "available", "expected"),
+    [
+        (Stall.OWN, 50, Yield(GB, "stalls")),  # our cgroup stalls, whatever the figures say
+        (Stall.OWN, 2, Yield(3 * GB, "stalls")),
+        (Stall.MACHINE, 5.5, Yield(GB, "stalls")),
+        (Stall.MACHINE, 50, None),  # somebody else's limit
+    ],
+)
+def test_stalls_cost_a_share_of_what_is_held(stall: Stall, available: float, expected: Yield | None) -> None:
+    assert governor().decide(look(available, stall=stall)) == expected
+
+
+def test_the_tier_stays_limited_until_memory_has_been_plenty_for_a_while() -> None:
+    made = governor()
+    made.decide(look(3))
+    made.yielded(6 * GB)
+    assert made.decide(look(7, held=6, now_s=100)) is None
+    assert made.decide(look(5.9, held=6, now_s=115)) is None  # not calm: from the beginning
+    assert made.decide(look(7, held=6, now_s=120)) is None
+    assert made.decide(look(7, held=6, now_s=139)) is None
+    assert made.decide(look(7, held=6, now_s=140)) == Regain(8 * GB)
+    assert made.decide(look(20, held=6, now_s=159)) is None
+    assert made.decide(look(20, held=6, now_s=160)) == Regain(None)
+
+
+class Machine(RuleBasedStateMachine):
+    """A machine of 64 GB, others who take and give, a tier that fills whenever it may."""
+
+    @initialize(budget=st.integers(1, 48))
+    def start(self, budget: int) -> None:
+        self.governor, self.budget = governor(budget * GB), budget * GB
+        self.now_s, self.others, self.held, self.loaded = 0.0, 0, 0, 0
+        self.yielded_s: float | None = None
+        self.not_calm_s = 0.0
+
+    @property
+    def available(self) -> int:
+        return max(0, 64 * GB - self.others - self.held)
+
+    @rule(gb=st.integers(0, 70))
+    def others_use(self, gb: int) -> None:
+        self.others = gb * GB
+
+    @rule(share=st.floats(0, 1))
+    def the_tier_fills(self, share: float) -> None:
+        """As far as it may.  What it loads it also uses."""
+        room = min(self.budget, self.governor.limit_bytes if self.governor.limit_bytes is not None else self.budget) - self.held
+        self.held += int(max(0, room) * share)
+
+    @rule(share=st.floats(0, 1))
+    def models_take_hold_of_memory(self, share: float) -> None:
+        self.loaded = int(self.held * share)
+
+    @rule(seconds=st.integers(1, 30), stall=st.sampled_from([Stall.NONE] * 3 + [Stall.OWN, Stall.MACHINE]))
+    def it_looks(self, seconds: int, stall: Stall) -> None:
+        self.now_s += seconds
+        available, limit = self.available, self.governor.limit_bytes
+        decision = self.governor.decide(Look(self.now_s, available, self.held, stall))
+        if available < LEVELS.calm_bytes or stall is Stall.OWN:
+            self.not_calm_s = self.now_s
+        if isinstance(decision, Yield):
+            assert available < LEVELS.calm_bytes or stall is Stall.OWN
+            self.held -= min(decision.size_bytes, self.held - self.loaded)
+            self.governor.yielded(self.held)
+            self.yielded_s = self.now_s
+        else:
+            assert available >= LEVELS.floor_bytes
+        if isinstance(decision, Regain):
+            assert limit is not None
+            assert self.yielded_s is not None
+            # never while memory is scarce or was a moment ago
+            assert self.now_s - max(self.yielded_s, self.not_calm_s) >= 0
+            assert available >= LEVELS.calm_bytes
+            assert decision.limit_bytes is None or decision.limit_bytes > limit
+            # and never so much that using it would bring it back below the floor by itself
+            most = min(self.budget, self.budget if decision.limit_bytes is None else decision.limit_bytes)
+            assert available - max(0, most - self.held) >= LEVELS.target_bytes or most <= max(limit, self.held)
+
+    @precondition(lambda self: self.governor.limit_bytes is not None)
+    @rule()
+    def after_a_long_calm_the_budget_is_whole_again(self) -> None:
+        self.others = 0
+        self.held = self.loaded = min(self.held, 8 * GB)
+        for _ in range(200):
+            self.now_s += 10
+            self.governor.decide(Look(self.now_s, self.available, self.held))
+        assert self.governor.limit_bytes is None
+
+    @invariant()
+    def the_limit_is_never_above_the_budget(self) -> None:
+        limit = self.governor.limit_bytes
+        assert limit is None or 0 <= limit <= self.budget
+
+
+Machine.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+test_the_governor_against_a_machine = Machine.TestCase
+
+
+# -- the watch ---------------------------------------------------------------------------------------------------------
+class Script:
+    """A source that wakes when the test says so."""
+
+    kind = "psi"
+
+    def __init__(self) -> None:
+        self.waits: deque[float | None] = deque()
+        self.stalls: deque[Stall] = deque()
+        self._wake = threading.Semaphore(0)
+        self.closed = False
+
+    def wait(self, timeout_s: float | None) -> Stall:
+        self.waits.append(timeout_s)
+        if timeout_s != 0:
+            self._wake.acquire()
+        return self.stalls.popleft() if self.stalls else Stall.NONE
+
+    def tell(self, stall: Stall = Stall.NONE) -> None:
+        self.stalls.append(stall)
+        self._wake.release()
+
+    def nudge(self) -> None:
+        self._wake.release()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Tier:
+    asked_bytes = 16 * GB
+
+    def __init__(self) -> None:
+        self.held, self.loaded = 8 * GB, 0
+        self.ceilings: list[int | None] = []
+        self.error: Exception | None = None
+
+    def held_bytes(self) -> int:
+        return self.held
+
+    def give_back(self, size_bytes: int, reason: str) -> int:
+        if self.error:
+            raise self.error
+        went = min(size_bytes, self.held - self.loaded)
+        self.held -= went
+        return went
+
+    def set_ceiling(self, ceiling_bytes: int | None) -> None:
+        self.ceilings.append(ceiling_bytes)
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def held_bytes(self) -> int:
+        return 3 * GB
+
+    def let_go(self, size_bytes: int) -> int:
+        self.asked.append(size_bytes)
+        return min(size_bytes, 3 * GB)
+
+
+class Watched:
+    def __init__(self) -> None:
+        self.bus, self.events = EventBus(), list[Event]()
+        self.bus.subscribe(self.events.append)
+        self.available, self.now_s = 20 * GB, 0.0
+        self.source, self.tier, self.holder = Script(), Tier(), Holder()
+        self.watch = MemoryWatch(
+            LEVELS,
+            self.tier,
+            self.bus,
+            lambda: self.available,
+            holder=self.holder,
+            open_source=lambda: self.source,
+            clock=lambda: self.now_s,
+        )
+
+    def sleeping(self, waits: int) -> None:
+        eventually(lambda: len(self.source.waits) >= waits)
+
+
+@pytest.fixture
+def watched():
+    made = Watched()
+    yield made
+    made.watch.close()
+
+
+def test_there_is_no_thread_before_something_is_held(watched: Watched) -> None:
+    assert watched.watch.kind == "idle"
+    assert "modelstream-memory" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_it_sleeps_without_a_tick_while_the_kernel_can_tell(watched: Watched) -> None:
+    watched.watch.nudge()
+    watched.sleeping(2)
+    watched.source.tell()
+    watched.sleeping(3)
+    assert set(watched.source.waits) == {0.0, None}
+    assert watched.events == []
+
+
+def test_stalls_shrink_the_tier_and_an_event_says_what_and_why(watched: Watched) -> None:
+    watched.watch.nudge()
+    watched.sleeping(2)
+    watched.available = 3 * GB
+    watched.source.tell(Stall.MACHINE)
+    watched.sleeping(3)
+    assert watched.events == [MemoryYielded("low", 3 * GB, 2 * GB, 2 * GB, 0, 6 * GB)]
+    assert watched.tier.ceilings == [6 * GB]
+    assert watched.holder.asked == []
+
+
+def test_what_the_tier_cannot_give_is_asked_of_the_warm_models(watched: Watched) -> None:
+    watched.tier.loaded = 7 * GB
+    watched.available = 3 * GB
+    watched.watch.nudge()
+    watched.sleeping(2)
+    assert watched.events == [MemoryYielded("low", 3 * GB, 2 * GB, GB, GB, 7 * GB)]
+    assert watched.holder.asked == [GB]
+
+
+def test_memory_that_is_about_to_be_used_counts_as_used(watched: Watched) -> None:
+    watched.available = 10 * GB
+    watched.watch.expect(7 * GB)
+    watched.sleeping(2)
+    assert watched.events == [MemoryYielded("low", 3 * GB, 2 * GB, 2 * GB, 0, 6 * GB)]
+    watched.source.tell()
+    watched.sleeping(3)
+    assert len(watched.events) == 1  # it was expected once
+
+
+def test_the_whole_budget_comes_back_and_the_ticking_ends(watched: Watched) -> None:
+    watched.available = 3 * GB
+    watched.watch.nudge()
+    watched.sleeping(2)
+    assert watched.source.waits[-1] is not None
+    watched.available = 30 * GB
+    for step in (1, 25):
+        watched.now_s += step
+        watched.source.tell()
+        watched.sleeping(2 + (1 if step == 1 else 2))
+    assert watched.events[1:] == [MemoryRegained(30 * GB, 16 * GB, True)]
+    assert watched.tier.ceilings == [6 * GB, None]
+    assert watched.source.waits[-1] is None
+
+
+def test_a_failure_is_told_and_does_not_end_the_watch(watched: Watched) -> None:
+    watched.tier.error = ValueError("x")
+    watched.available = 3 * GB
+    watched.watch.nudge()
+    watched.sleeping(2)
+    watched.tier.error = None
+    watched.source.tell()
+    watched.sleeping(3)
+    assert [type(event) for event in watched.events] == [TierDegraded, MemoryYielded]
+
+
+def test_closing_ends_the_thread_and_closes_the_source(watched: Watched) -> None:
+    watched.watch.nudge()
+    watched.sleeping(2)
+    watched.watch.close()
+    assert watched.source.closed
+    assert "modelstream-memory" not in {thread.name for thread in threading.enumerate()}
+    watched.watch.nudge()
+    assert "modelstream-memory" not in {thread.name for thread in threading.enumerate()}
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+def test_without_stall_figures_a_clock_looks(tmp_path: Path) -> None:
+    source = open_source(tmp_path)
+    assert isinstance(source, Clock)
+    source.nudge()
+    assert source.wait(None) is Stall.NONE
+    assert source.wait(0) is Stall.NONE
+
+
+def test_files_that_take_no_trigger_are_no_source(tmp_path: Path) -> None:
+    (tmp_path / "proc/pressure").mkdir(parents=True)
+    (tmp_path / "proc/pressure/memory").mkdir()  # cannot be opened for writing
+    assert isinstance(open_source(tmp_path), Clock)
+
+
+def test_the_kernels_own_triggers_wake_when_nudged() -> None:
+    source = open_source()
+    if not isinstance(source, PsiTriggers):
+        pytest.skip("this kernel gives no triggers")
+    source.nudge()
+    assert source.wait(None) in (Stall.NONE, Stall.MACHINE, Stall.OWN)
+    source.close()
+    source.nudge()
