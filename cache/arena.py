@@ -8,7 +8,7 @@ that array; when the last of them is gone the array dies and its region becomes 
 region, so none is reused while a tensor lives.
 
 Threads: every method may be called from any thread.  ``Arena._lock`` guards segments and figures and is innermost:
-nothing is called back with it held.  The array's finalizer runs in whatever thread dropped the last reference,
+nothing is called back with it held.  ``_settling`` comes before it.  The array's finalizer runs in whatever thread dropped the last reference,
 perhaps inside the garbage collector: it only appends to a deque, which the next call drains under the lock.
 """
 
@@ -89,6 +89,10 @@ class Arena:
         self._populator = Populator(bus)
         self.on_fresh: Callable[[int], object] = lambda size_bytes: None
         """called, with no lock held, when so many bytes are about to be used that no memory stood behind before"""
+        self.before_reuse: Callable[[int, int], object] | None = None
+        """(address, size): called with ``_settling`` held alone, before a region that came back may be used or given away"""
+        self._settling = threading.Lock()
+        self._ready: deque[tuple[Segment, Region]] = deque()
 
     # -- the budget --------------------------------------------------------------------------------------------------
     @property
@@ -104,6 +108,7 @@ class Arena:
 
     def set_budget(self, budget_bytes: int) -> None:
         """From now on.  Regions in use stay; free memory above it goes back to the system."""
+        self._settle()
         with self._lock:
             self._asked_bytes = budget_bytes
             self._drain()
@@ -111,6 +116,7 @@ class Arena:
 
     def set_ceiling(self, ceiling_bytes: int | None) -> None:
         """A limit below the budget for as long as memory is scarce; None lifts it."""
+        self._settle()
         with self._lock:
             self._ceiling_bytes = ceiling_bytes
             self._drain()
@@ -120,6 +126,7 @@ class Arena:
     def allocate(self, size_bytes: int) -> Allocation:
         """A page-aligned, contiguous region; its bytes are whatever was there.  Raises NoRoom."""
         rounded = pages.round_up(max(size_bytes, 1), pages.PAGE)
+        self._settle()
         with self._lock:
             self._drain()
             if self._closed or self._used_bytes + rounded > self.budget_bytes:
@@ -149,6 +156,7 @@ class Arena:
 
     def trim(self, size_bytes: int) -> int:
         """Gives up to ``size_bytes`` of free memory back to the system; returns how many went."""
+        self._settle()
         with self._lock:
             self._drain()
             return self._shed(size_bytes)
@@ -158,8 +166,8 @@ class Arena:
         if self._lock.acquire(blocking=False):
             try:
                 self._drain()
-                warm_free_bytes = max(0, self._committed() - self._used_bytes)
-                self._last_figures = ArenaFigures(self.budget_bytes, self._used_bytes, warm_free_bytes)
+                used_bytes = self._used_bytes - self._unsettled_bytes()
+                self._last_figures = ArenaFigures(self.budget_bytes, used_bytes, max(0, self._committed() - used_bytes))
             finally:
                 self._lock.release()
         return self._last_figures
@@ -175,18 +183,44 @@ class Arena:
     def close(self) -> None:
         """No further allocation.  Regions in use stay valid until their tensors are gone."""
         self._populator.close()
+        self._settle()
         with self._lock:
             self._closed = True
             self._drain()
             self._shed(self._committed())
             self._segments = [segment for segment in self._segments if segment.in_use]
 
+    def _settle(self) -> None:
+        """Regions that came back become free: whoever has a say in it (memory that is pinned) is asked first.
+
+        Waits for another thread that is at it, so that nobody evicts for want of what is just coming back.
+        """
+        if self.before_reuse is None:
+            return
+        with self._settling:
+            while self._returned:
+                segment, region = self._returned[0]
+                self.before_reuse(segment.address + region.offset, region.size)
+                self._ready.append(self._returned.popleft())
+
     # -- with the lock held ------------------------------------------------------------------------------------------
     def _drain(self) -> None:
-        while self._returned:
-            segment, region = self._returned.popleft()
+        returned = self._returned if self.before_reuse is None else self._ready
+        while returned:
+            segment, region = returned.popleft()
             segment.give_back(region)
             self._used_bytes -= region.size
+
+    def _unsettled_bytes(self) -> int:
+        """Of regions that came back and were not asked about yet.  A finalizer may add one at any moment."""
+        if self.before_reuse is None:
+            return 0
+        for _ in range(10):
+            try:
+                return sum(region.size for _, region in (*self._returned, *self._ready))
+            except RuntimeError:  # it grew while it was looked at
+                continue
+        return 0
 
     def _take(self, size_bytes: int) -> tuple[Segment, Region]:
         """Warm memory that fits closely, then a new segment, then any free block that is large enough."""

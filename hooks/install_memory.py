@@ -12,6 +12,7 @@ from .devices import devices_json
 from .host_copies import HostCopiesSeam
 from .loading import LoadingSeam
 from .memory_pressure import watch_memory
+from .pinning import pin_memory
 from .runtime import Runtime
 from .seam import Seams
 from .shared_memory import SharedMemory
@@ -27,8 +28,9 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
     shared = SharedMemory()
     assign = AssignSeam(shared)
     copies = HostCopiesSeam(shared)
+    pin_memory(runtime, loading.hear)
     if config.ram.hand_over:
-        loading.on_opened = lambda opened: shared.add(getattr(opened, "buffer", None))
+        loading.hear(lambda opened: shared.add(getattr(opened, "buffer", None)))
         seams.put_on(assign)
         if _on(seams, assign.name):
             seams.put_on(copies)

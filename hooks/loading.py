@@ -38,8 +38,11 @@ class LoadingSeam(Seam):
         """(original, wrapper); in a list, where no sweep looks"""
         self._rebound: list[tuple[str, str]] = []
         self._swept_all = False
-        self.on_opened: Callable[[Any], object] = lambda opened: None
-        """called with what the cache opened, before its tensors are handed out"""
+        self._hearers: list[Callable[[Any], object]] = []
+
+    def hear(self, hearer: Callable[[Any], object]) -> None:
+        """Called with what the cache opened, before its tensors are handed out.  Quick."""
+        self._hearers.append(hearer)
 
     def problem(self) -> str:
         utils = sys.modules.get("comfy.utils")
@@ -87,7 +90,8 @@ class LoadingSeam(Seam):
 
     def _tensors(self, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
         with self._runtime.cache.open_tensors(obj, watch) as opened:
-            self.on_opened(opened)
+            for hearer in self._hearers:
+                hearer(opened)
             tensors = opened.state_dict(asked.device)
             return opened, (tensors, opened.metadata) if asked.return_metadata else tensors
 
