@@ -8,8 +8,9 @@ that array; when the last of them is gone the array dies and its region becomes 
 region, so none is reused while a tensor lives.
 
 Threads: every method may be called from any thread.  ``Arena._lock`` guards segments and figures and is innermost:
-nothing is called back with it held.  ``_settling`` comes before it.  The array's finalizer runs in whatever thread dropped the last reference,
-perhaps inside the garbage collector: it only appends to a deque, which the next call drains under the lock.
+nothing is called back with it held.  ``_settling`` comes before it.  The array's finalizer runs in whatever thread
+dropped the last reference, perhaps inside the garbage collector: it only appends to a deque, which the next call drains
+under the lock.
 """
 
 from __future__ import annotations

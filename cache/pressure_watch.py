@@ -64,7 +64,7 @@ class MemoryWatch:
 
     @property
     def kind(self) -> str:
-        """"psi" or "clock"; "idle" before it was needed."""
+        """ "psi" or "clock"; "idle" before it was needed."""
         source = self._source
         return source.kind if source is not None else "idle"
 

@@ -37,9 +37,7 @@ class WarmHolder:
         return will_go
 
 
-def watch_memory(
-    runtime: Runtime, floor_bytes: int, warm: WarmModelsSeam | None = None, pressure: VramPressureSeam | None = None
-) -> None:
+def watch_memory(runtime: Runtime, floor_bytes: int, warm: WarmModelsSeam | None = None, pressure: VramPressureSeam | None = None) -> None:
     """From when the cache is open until it is closed.  Nothing when the configuration says so."""
     if not runtime.config.ram.pressure:
         return

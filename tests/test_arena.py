@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import mmap
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -253,3 +254,73 @@ def test_many_threads_allocate_and_drop_without_sharing_a_byte() -> None:
         thread.join()
     assert wrong == []
     assert arena.used_bytes == 0
+
+
+needs_memfd = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs memfd")
+
+
+@needs_memfd
+def test_a_memfd_is_one_copy_that_goes_back_to_the_system_when_it_is_shed() -> None:
+    arena = Arena(256 * MIB, EventBus(), pages.MEMFD)
+    allocation = arena.allocate(100 * MIB)
+    allocation.view[:] = b"\x5a" * (100 * MIB)
+    (segment,) = arena._segments
+    assert segment.backing == pages.MEMFD
+    with open(f"/proc/self/fd/{descriptors_of_memfds()[-1]}", "rb") as other:  # as another process would
+        assert other.read(4) == b"\x5a" * 4
+        assert os.fstat(other.fileno()).st_blocks * 512 >= 100 * MIB
+        del allocation
+        assert arena.trim(1 << 40) >= 100 * MIB
+        assert os.fstat(other.fileno()).st_blocks == 0
+
+
+@needs_memfd
+def test_without_a_memfd_the_memory_is_anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, flags: int = 0) -> int:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    arena = Arena(8 * MIB, EventBus(), pages.MEMFD)
+    allocation = arena.allocate(MIB)
+    allocation.view[:] = b"\x11" * MIB
+    assert arena._segments[0].backing == pages.ANONYMOUS
+
+
+def descriptors_of_memfds() -> list[int]:
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            if "memfd:modelstream" in os.readlink(f"/proc/self/fd/{number}"):
+                found.append(int(number))
+        except OSError:
+            continue  # the descriptor of this very listing
+    return sorted(found)
+
+
+def test_a_budget_that_is_lowered_gives_free_memory_back_and_a_ceiling_holds_until_it_is_lifted() -> None:
+    arena = arena_of(100 * MIB)
+    kept = arena.allocate(40 * MIB)
+    del kept
+    arena.set_ceiling(10 * MIB)
+    assert (arena.budget_bytes, arena.asked_bytes) == (10 * MIB, 100 * MIB)
+    if pages.CAN_DISCARD:
+        assert arena.warm_free_bytes <= 10 * MIB
+    with pytest.raises(NoRoom):
+        arena.allocate(20 * MIB)
+    arena.set_budget(5 * MIB)
+    assert arena.budget_bytes == 5 * MIB
+    arena.set_budget(50 * MIB)
+    arena.set_ceiling(None)
+    assert arena.budget_bytes == 50 * MIB
+    arena.allocate(20 * MIB)
+
+
+def test_who_wants_to_know_hears_of_memory_that_was_not_there_before_and_not_of_memory_that_was() -> None:
+    arena, heard = arena_of(200 * MIB), list[int]()
+    arena.on_fresh = heard.append
+    first = arena.allocate(40 * MIB)
+    assert heard == [40 * MIB]
+    del first
+    again = arena.allocate(40 * MIB)
+    assert heard == [40 * MIB]
+    assert again.size_bytes == 40 * MIB

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
 from collections import deque
 from pathlib import Path
@@ -16,6 +20,8 @@ from modelstream.cache.pressure_sources import Clock, PsiTriggers, open_source
 from modelstream.cache.pressure_watch import MemoryWatch
 from modelstream.storage.events import Event, EventBus, MemoryRegained, MemoryYielded, TierDegraded
 from rig.invariants import eventually
+from rig.memory_cgroup import MemoryCgroup
+from rig.pressed_process import LIMIT_BYTES, OBJECT_BYTES, OBJECTS
 
 GB = 1 << 30
 LEVELS = Levels(4 * GB, 5 * GB, 6 * GB, calm_s=20)
@@ -217,7 +223,7 @@ class Watched:
         )
 
     def sleeping(self, waits: int) -> None:
-        eventually(lambda: len(self.source.waits) >= waits)
+        assert eventually(lambda: len(self.source.waits) >= waits)
 
 
 @pytest.fixture
@@ -330,3 +336,60 @@ def test_the_kernels_own_triggers_wake_when_nudged() -> None:
     assert source.wait(None) in (Stall.NONE, Stall.MACHINE, Stall.OWN)
     source.close()
     source.nudge()
+
+
+# -- the real thing ----------------------------------------------------------------------------------------------------
+THRASHING = """
+import mmap, os, sys
+open(sys.argv[2], "w").write(str(os.getpid()))
+read = mmap.mmap(open(sys.argv[1], "rb").fileno(), 0, access=mmap.ACCESS_READ)
+while True:
+    for at in range(0, len(read), 4096):
+        read[at]
+"""
+
+
+def pressed(how: str) -> subprocess.CompletedProcess[str]:
+    script = Path(__file__).parent / "rig" / "pressed_process.py"
+    try:
+        with MemoryCgroup(LIMIT_BYTES) as group:
+            command = [sys.executable, str(script), str(group.directory), how]
+            return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+
+
+@pytest.mark.root
+def test_in_a_container_the_tier_yields_before_the_kernel_kills_and_comes_back() -> None:
+    unwatched = pressed("unwatched")
+    assert unwatched.returncode == -signal.SIGKILL, unwatched  # so that the rest proves something
+    watched = pressed("watched")
+    assert watched.returncode == 0, watched.stderr[-3000:]
+    found = json.loads(watched.stdout)
+    assert found["limit"] == LIMIT_BYTES
+    assert found["after"] < found["before"] == OBJECTS
+    assert found["limited"] < found["budget"] == OBJECTS * OBJECT_BYTES
+    assert found["regained"]
+    assert found["events"] == ["MemoryRegained", "MemoryYielded"]
+
+
+@pytest.mark.root
+def test_the_kernel_wakes_who_waits_for_stalls(tmp_path: Path) -> None:
+    """A process reads a file again and again that its cgroup cannot keep in memory: it stalls for want of memory."""
+    source = open_source()
+    if not isinstance(source, PsiTriggers):
+        pytest.skip("this kernel gives no triggers")
+    big = tmp_path / "big"
+    big.write_bytes(bytes(48 << 20))
+    try:
+        with MemoryCgroup(24 << 20) as group:
+            child = subprocess.Popen([sys.executable, "-c", THRASHING, str(big), str(group.directory / "cgroup.procs")])
+            try:
+                assert source.wait(60) is not Stall.NONE
+            finally:
+                child.kill()
+                child.wait()
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    finally:
+        source.close()
