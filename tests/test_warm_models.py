@@ -64,9 +64,10 @@ def memory(server: ComfyServer) -> dict[str, Any]:
 
 
 def free(server: ComfyServer, **asked: bool) -> None:
-    """POST /free, and the prompt after it, which the same thread runs only when it has done that."""
+    """POST /free, and two prompts: the thread that runs them does what was asked after the first of them at the latest."""
     assert server.request("POST", "/free", asked).status == 200
-    server.prompt(load_only("PrimitiveInt", value=1)).expect()
+    for value in (1, 2):
+        server.prompt(load_only("PrimitiveInt", value=value)).expect()
 
 
 def pixels(server: ComfyServer, checkpoint: str, lora: str | None = None, seed: int = 1) -> bytes:
