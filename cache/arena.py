@@ -148,13 +148,6 @@ class Arena:
         task = PopulateTask(buffer, segment.address + first * pages.HUGE, region.end - first * pages.HUGE, segment.populated, first)
         return Allocation(buffer, size_bytes, task, self._populator)
 
-    def set_budget(self, budget_bytes: int) -> None:
-        """From now on.  Regions in use stay; free memory above it goes back to the system."""
-        with self._lock:
-            self.budget_bytes = budget_bytes
-            self._drain()
-            self._shed(self._committed() - budget_bytes)
-
     def trim(self, size_bytes: int) -> int:
         """Gives up to ``size_bytes`` of free memory back to the system; returns how many went."""
         self._settle()
