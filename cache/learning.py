@@ -1,9 +1,9 @@
 """Learns from every prompt, in a thread of its own, and says what the next one may need.
 
-`prompt_used` queues; the thread counts, writes the prompt to the log, and hands predictions to ``told``.  After a
-restart the log is replayed, slowly and only while nothing runs.  With ``boosting`` it also trains a model when
-nothing has been asked for ten minutes, on one core at the lowest priority, and stops between two rounds when
-``may_train`` says no.  The model speaks only while it beats the counts on this history (`cache.predict`).
+`prompt_used` queues; the thread counts, writes the prompt to the log, and hands predictions to ``told``.  With the first
+prompt after a restart the log is replayed, slowly, and more slowly while something runs.  With ``boosting`` it also
+trains a model when nothing has been asked for ten minutes, on one core at the lowest priority, and stops between two
+rounds when ``may_train`` says no.  The model speaks only while it beats the counts on this history (`cache.predict`).
 
 Off means that this is never made: no thread, no file.  Whatever goes wrong becomes an event, and learning goes on
 without the log, without the model, or from nothing.  Lock order: ``_condition`` alone; ``told`` is called without it.
@@ -27,6 +27,7 @@ from .predict import Prediction, Predictor
 from .predict_clients import Clients
 from .predict_experts import Use, UsedFile
 from .predict_log import LogUnusable, UseLog
+from .predict_price import Price
 from .predict_train import MIN_PROMPTS
 
 QUIET_S = 600.0
@@ -38,8 +39,9 @@ GIVEN = 8
 PAUSE_S = 0.005
 """between two slices of a replay: others get the interpreter"""
 BUSY_S = 0.25
-"""how often it is asked again whether a prompt still runs"""
+"""the same while a prompt runs, and how often a training that is due asks whether it may begin"""
 CLOSE_S = 5.0
+PRICED_PROMPTS = 10_000
 _WAITING = 1_000
 
 Told = Callable[[str, tuple[Prediction, ...]], None]
@@ -52,6 +54,7 @@ class Learning:
     may_train: False while a prompt runs; quick, any thread
     told:      stream and its predictions, likeliest first, after each prompt; in the learning thread
     clock, wall_clock: seconds that never jump; seconds since the epoch
+    price:     what a guess displaces, in seconds
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Learning:
         self._wall_clock = wall_clock
         self._log: UseLog | None = UseLog(folder / "prompts.jsonl")
         self._predictor = Predictor()
+        self.price = Price()
         self._clients = Clients()
         self._condition = threading.Condition()
         self._waiting: deque[tuple[float, float, tuple[UsedFile, ...], str]] = deque(maxlen=_WAITING)
@@ -89,7 +93,7 @@ class Learning:
 
     # -- callers -----------------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Reads the log in the background.  `prompt_used` calls it too."""
+        """Reads the log in the background.  `prompt_used` calls it: before the first prompt nothing has to be known."""
         with self._condition:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="modelstream-learning", daemon=True)
@@ -150,6 +154,8 @@ class Learning:
         uses = self._log.load(self._wall_clock()) if self._log else ()
         self._show("reading the history")
         if self._predictor.restore(uses, self._may_go_on):
+            for use in uses[-PRICED_PROMPTS:]:
+                self._price(use)
             self._prompts = len(uses)
             self._show("learning")
 
@@ -157,12 +163,17 @@ class Learning:
         use = Use(at_s, files, self._clients.stream(client, now_s))
         self._last_use_s = now_s
         self._predictor.used(use)
+        self._price(use)
         self._prompts += 1
         self._predictions = self._predictor.next(GIVEN, at_s, use.stream)
         self._show("learning")
         self._tell(use.stream)
         if self._log is not None:
             self._log.append(use)
+
+    def _price(self, use: Use) -> None:
+        for file in use.files:
+            self.price.used(file.digest, file.size_bytes, use.at_s)
 
     def _tell(self, stream: str) -> None:
         """What the listener does wrong is not for the predictor to pay."""
@@ -211,12 +222,10 @@ class Learning:
         return not self._closed and not self._waiting and self._may_train()
 
     def _may_go_on(self) -> bool:
-        """A replay waits while a prompt runs; False only when closing."""
+        """Between two slices of a replay, some milliseconds of work each; False only when closing."""
+        pause_s = PAUSE_S if self._may_train() else BUSY_S
         with self._condition:
-            self._condition.wait_for(lambda: self._closed, PAUSE_S)
-            while not self._closed and not self._may_train():
-                self._condition.wait_for(lambda: self._closed, BUSY_S)
-            return not self._closed
+            return not self._condition.wait_for(lambda: self._closed, pause_s)
 
     def _show(self, state: str, training: dict[str, Any] | None = None) -> None:
         accuracy = self._predictor.accuracy()

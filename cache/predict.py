@@ -81,15 +81,18 @@ class Predictor:
         self.experts.note(use)
         self._last_stream = use.stream
 
-    def next(self, k: int, now_s: float, stream: str | None = None) -> tuple[Prediction, ...]:
-        """The k likeliest new files of the next prompt of this stream (None: who was seen last), likeliest first."""
+    def next(self, k: int, now_s: float, stream: str | None = None, *, source: str = "") -> tuple[Prediction, ...]:
+        """The k likeliest new files of the next prompt of this stream (None: who was seen last), likeliest first.
+
+        source: another way of predicting than the one that speaks, to compare them.
+        """
         name = self._last_stream if stream is None else stream
         if self._spoken.prompts < SILENT_PROMPTS or k <= 0:
             return ()
         forecast = self.experts.forecast(name, now_s)
         if forecast is None:
             return ()
-        source = self.source
+        source = source or self.source
         given = self._given(forecast, name, now_s)[source]
         ranked = sorted(zip(given, forecast.candidates, strict=True), key=lambda one: -one[0])[:k]
         known = self.experts.known

@@ -214,7 +214,13 @@ def _switch_level(switching: float) -> int:
     return next((number for number, edge in enumerate(_SWITCHING) if switching <= edge), len(_SWITCHING))
 
 
+def hour_and_weekday(at_s: float) -> tuple[float, int]:
+    """Hour of the day and weekday (0: Monday), in UTC, which a habit does not mind; a time that is none is midnight on a Monday."""
+    day, of_day_s = divmod(at_s, DAY_S) if math.isfinite(at_s) else (4.0, 0.0)
+    return of_day_s / HOUR_S, int(day + 3) % 7
+
+
 def _hour(at_s: float) -> tuple[bool, int]:
-    """Week-end or not, and the quarter of the day it is in; in UTC, which a habit does not mind."""
-    day, of_day_s = divmod(at_s, DAY_S)
-    return int(day + 3) % 7 >= 5, int(of_day_s // (3 * HOUR_S))
+    """Week-end or not, and which three hours of the day."""
+    hour, weekday = hour_and_weekday(at_s)
+    return weekday >= 5, int(hour // 3)

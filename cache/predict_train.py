@@ -8,6 +8,7 @@ milliseconds of replay and before every round.  Nothing is written: a model is m
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .predict_counts import stretch
-from .predict_experts import DAY_S, EXPERTS, HOUR_S, SHARED, TABLES, Candidate, Experts, Forecast, Use
+from .predict_experts import EXPERTS, SHARED, TABLES, Candidate, Experts, Forecast, Use, hour_and_weekday
 from .predict_mix import Mixer
 from .predict_score import log_loss
 
@@ -81,8 +82,8 @@ class Boosted:
 def moment(experts: Experts, name: str, at_s: float) -> tuple[float, ...]:
     """What is the same for all candidates: this person's ways, hour, weekday."""
     stream = experts.streams[name]
-    day, of_day_s = divmod(at_s, DAY_S)
-    return float(stream.run), stream.switching, float(stream.prompts), float(len(stream.files)), of_day_s / HOUR_S, float(int(day + 3) % 7)
+    hour, weekday = hour_and_weekday(at_s)
+    return float(stream.run), stream.switching, float(stream.prompts), float(len(stream.files)), hour, float(weekday)
 
 
 def features(
@@ -222,8 +223,14 @@ def _fitted(table: numpy.ndarray, needed: numpy.ndarray, weight: numpy.ndarray, 
         return None
 
 
+@functools.cache
+def _controller() -> Any:
+    """Looks through every loaded library, which takes a while; after scikit-learn was imported."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 def one_thread() -> Any:
     """scikit-learn's own threads are counted per calling thread, so nobody else's torch is slowed by this."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="openmp")
+    return _controller().limit(limits=1, user_api="openmp")
