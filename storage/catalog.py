@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from .breath import equal, merged
 from .catalog_snapshot import SnapshotUnreadable, read_snapshot, write_snapshot
 from .config import CatalogConfig, OriginConfig
 from .errors import BadAnswer, ModelStreamError
 from .events import CatalogRefreshed, CatalogRefreshFailed, CatalogTrimmed, EventBus, TierDegraded, TlsNotVerified
 from .layout import FolderView, Source, lookup_name, sources
-from .listing import Listing, ListingBuilder
+from .listing import Listing, ListingBuilder, difference
 from .objects import RemoteObject
 
 __all__ = ["Catalog", "FolderView", "OriginState"]
@@ -31,7 +32,7 @@ _LET_START_S = 5.0
 torch and streaming the first model, which boto3's import (0.2 s CPU) would slow down"""
 _FULL_PAGE = 1000
 _PAGE_REST_MAX_S = 0.1
-"""a full page is 75 ms of parsing in Python; then everybody else, ComfyUI's event loop first, gets the interpreter as long"""
+"""after a full page (10 ms of parsing) everybody else, ComfyUI's event loop first, gets the interpreter as long as it took"""
 _SNAPSHOT_AT_ONCE_BYTES = 4 << 20
 """about 36,000 objects, read in 50 ms"""
 _BUSY_SHARE = 20
@@ -286,7 +287,7 @@ class Catalog:
             return False
         self._publish(listing)
         self._states[name] = OriginState(name, len(listing), listing.skipped, listing.cut, listing.listed_s)
-        added, removed = _difference(before, listing)
+        added, removed = difference(before, listing)
         self._bus.emit(CatalogRefreshed(name, len(listing), added, removed, self._clock() - began_s))
         if listing.skipped or listing.cut:
             self._tell_once(CatalogTrimmed(name, listing.skipped, listing.cut))
@@ -329,7 +330,7 @@ class Catalog:
             following = _Contents(now.generation + (not same), {**now.listings, listing.origin: listing})
             for view in tuple(now.names):
                 names = self._names_in(following, view)
-                following.names[view] = now.names[view] if names == now.names[view] else names
+                following.names[view] = now.names[view] if equal(names, now.names[view]) else names
             with self._lock:
                 if self._contents is now:  # else ``replace`` came in between: build on that
                     self._contents = following
@@ -340,7 +341,7 @@ class Catalog:
         parts = [part for part in parts if part]
         if len(parts) == 1:  # the usual case is sorted and unique already
             return tuple(parts[0])
-        return tuple(sorted({name for part in parts for name in part}))
+        return tuple(merged(parts))
 
     def _sources(self, view: FolderView) -> tuple[tuple[str, Source], ...]:
         """(origin, prefix) pairs that feed a view, nearest first.  Fixed by the configuration, so made once a view."""
@@ -388,13 +389,3 @@ class Catalog:
         if event not in self._told:
             self._told.add(event)
             self._bus.emit(event)
-
-
-def _difference(before: Listing | None, after: Listing) -> tuple[int, int]:
-    """(added, removed); an overwritten object counts as both."""
-    if before is None:
-        return len(after), 0
-    if before.same_rows(after):
-        return 0, 0
-    old, new = set(zip(before.keys, before.versions, strict=True)), set(zip(after.keys, after.versions, strict=True))
-    return len(new - old), len(old - new)

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from .breath import breathe, strictly_sorted
 from .layout import is_safe_name
-from .listing import Listing, is_strictly_sorted
+from .listing import Listing
 
 FORMAT = 1
 _CHUNK_ROWS = 2000
@@ -42,6 +43,7 @@ def write_snapshot(path: Path, fingerprint: str, listings: Iterable[Listing]) ->
         with open(os.open(beside, flags, 0o600), "w", encoding="ascii") as file:
             for line in _lines(fingerprint, tuple(listings)):
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
+                breathe()
         os.replace(beside, path)
     except OSError:
         beside.unlink(missing_ok=True)
@@ -105,6 +107,7 @@ def _read_rows(file: IO[str], head: Listing, rows: int, prefix: str) -> Listing:
     sizes = array("q")
     modified = array("d")
     while len(keys) < rows:
+        breathe()
         chunk = json.loads(file.readline())
         _check_texts(chunk["keys"], prefix)
         _check_texts(chunk["versions"], "")
@@ -114,7 +117,7 @@ def _read_rows(file: IO[str], head: Listing, rows: int, prefix: str) -> Listing:
         modified.extend(array("d", chunk["modified_s"]))
         if not chunk["keys"] or not all(is_safe_name(key[len(prefix) :]) for key in chunk["keys"]):
             raise SnapshotUnreadable("damaged (names)")
-    if {len(keys), len(versions), len(sizes), len(modified)} != {rows} or not is_strictly_sorted(keys) or min(sizes, default=0) < 0:
+    if {len(keys), len(versions), len(sizes), len(modified)} != {rows} or not strictly_sorted(keys) or min(sizes, default=0) < 0:
         raise SnapshotUnreadable("damaged (columns)")
     return replace(head, keys=keys, versions=versions, sizes=sizes, modified_s=modified)
 

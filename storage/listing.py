@@ -6,13 +6,14 @@ collection; five columns cost a tenth and are not.  An object is made when someb
 
 from __future__ import annotations
 
-import itertools
 import operator
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from .breath import equal, slices, strictly_sorted
 from .layout import FolderView, Source, is_safe_name
 from .objects import ObjectId, RemoteObject
 
@@ -68,14 +69,16 @@ class Listing:
             yield start, end
 
     def names(self, view: FolderView, source: Source) -> list[str]:
-        """Sorted.  The loops run inside ``map``: 100,000 names in 20 ms."""
+        """Sorted.  The loops run inside ``map``, in slices: 100,000 names in 20 ms."""
         found: list[str] = []
         without_prefix = operator.itemgetter(slice(len(source.prefix), None))
+        of_view = operator.methodcaller("endswith", tuple(view.extensions))
         for low, high in self.spans(source):
-            keys = self.keys[low:high]
-            if view.extensions and not all(map(operator.methodcaller("endswith", tuple(view.extensions)), keys)):
-                keys = [key for key in keys if view.accepts(key)]
-            found += map(without_prefix, keys)
+            for part in slices(high - low):
+                keys = self.keys[low + part.start : low + part.stop]
+                if view.extensions and not all(map(of_view, keys)):
+                    keys = [key for key in keys if view.accepts(key)]
+                found += map(without_prefix, keys)
         return found
 
     def find(self, view: FolderView, source: Source, name: str) -> RemoteObject | None:
@@ -87,9 +90,8 @@ class Listing:
 
     def same_rows(self, other: Listing) -> bool:
         return (
-            len(self) == len(other)
-            and all(map(operator.eq, self.keys, other.keys))
-            and all(map(operator.eq, self.versions, other.versions))
+            equal(self.keys, other.keys)
+            and equal(self.versions, other.versions)
             and self.classes == other.classes
             and self.endpoint == other.endpoint
         )
@@ -140,7 +142,7 @@ class ListingBuilder:
 
     def build(self, *, listed_s: float, cut: bool = False) -> Listing:
         keys, versions, sizes, modified, classes = self._keys, self._versions, self._sizes, self._modified, self._classes
-        if not is_strictly_sorted(keys):
+        if not strictly_sorted(keys):
             # Directory buckets and some gateways list unsorted; a key that came twice counts once, the later row wins.
             order = sorted({key: row for row, key in enumerate(keys)}.values(), key=keys.__getitem__)
             classes = {new: classes[old] for new, old in enumerate(order) if old in classes}
@@ -150,8 +152,8 @@ class ListingBuilder:
             *self._names,
             keys=list(keys),
             versions=list(versions),
-            sizes=array("q", sizes),
-            modified_s=array("d", modified),
+            sizes=_column("q", sizes),
+            modified_s=_column("d", modified),
             classes=dict(classes),
             skipped=self.skipped,
             cut=cut,
@@ -159,5 +161,23 @@ class ListingBuilder:
         )
 
 
-def is_strictly_sorted(keys: Sequence[str]) -> bool:
-    return all(map(operator.lt, keys, itertools.islice(keys, 1, None)))
+def _column(typecode: str, values: Sequence[Any]) -> Sequence[Any]:
+    found: array[Any] = array(typecode)
+    for part in slices(len(values)):
+        found.extend(array(typecode, values[part]))
+    return found
+
+
+def difference(before: Listing | None, after: Listing) -> tuple[int, int]:
+    """(added, removed); an overwritten object counts as both."""
+    if before is None:
+        return len(after), 0
+    if before.same_rows(after):
+        return 0, 0
+    known: dict[str, str] = {}
+    for part in slices(len(before)):
+        known.update(zip(before.keys[part], before.versions[part], strict=True))
+    added = 0
+    for part in slices(len(after)):
+        added += sum(map(operator.ne, map(known.get, after.keys[part]), after.versions[part]))
+    return added, len(before) - (len(after) - added)

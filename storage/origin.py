@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from . import VERSION
+from .breath import PYTHON_ROWS, breathe
 from .config import Config, OriginConfig, ProfileConfig, load_config
 from .credentials import CredentialSource
 from .errors import BadAnswer, ConfigError, ModelStreamError
+from .list_answer import ROWS, cut_rows, rows_of, seconds_of
 from .objects import ObjectId, RemoteObject, SignedRequest
 from .origin_errors import error_from_answer, error_from_exception
 from .presets import aws_host
@@ -137,7 +139,7 @@ class Origin:
             with _collector_paused():
                 answer = self._list_page(token)
                 page = tuple(self._objects(answer))
-                empty = 0 if answer.get("Contents") else empty + 1
+                empty = 0 if answer.get("Contents") or answer.get(ROWS) else empty + 1
                 more, token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
                 del answer
             yield page
@@ -170,14 +172,15 @@ class Origin:
 
     def _objects(self, answer: Mapping[str, Any]) -> Iterator[RemoteObject]:
         endpoint, bucket, name = self.endpoint, self.bucket, self.name
-        for entry in answer.get("Contents") or ():
-            key, size = entry["Key"], int(entry.get("Size", 0))
+        for number, row in enumerate(rows_of(answer)):
+            if number % PYTHON_ROWS == 0:
+                breathe()
+            key, size = row.key, row.size_bytes
             if (size == 0 and key.endswith("/")) or not key.startswith(self.prefix):
                 continue
-            modified = entry.get("LastModified")
-            modified_s = modified.timestamp() if modified else 0.0
-            version = (entry.get("ETag") or f"none-{size}-{modified_s:.0f}").strip('"')
-            yield RemoteObject(name, ObjectId(endpoint, bucket, key, version), size, modified_s, entry.get("StorageClass") or "STANDARD")
+            modified_s = seconds_of(row.modified)
+            version = (row.etag or f"none-{size}-{modified_s:.0f}").strip('"')
+            yield RemoteObject(name, ObjectId(endpoint, bucket, key, version), size, modified_s, row.storage_class)
 
     def _s3(self) -> Any:
         with self._client_lock:
@@ -206,13 +209,15 @@ class Origin:
         }
         if self._credentials.anonymous:
             settings["signature_version"] = UNSIGNED
-        return self._credentials.boto3_session().client(
+        client = self._credentials.boto3_session().client(
             "s3",
             endpoint_url=self.endpoint if profile.endpoint else None,
             region_name=self.region,
             verify=str(profile.ca_bundle) if profile.ca_bundle and profile.verify_tls else profile.verify_tls,
             config=BotoConfig(**settings),
         )
+        client.meta.events.register_first("before-parse.s3.ListObjectsV2", cut_rows)
+        return client
 
 
 @contextlib.contextmanager
