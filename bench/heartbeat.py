@@ -4,6 +4,8 @@ A custom node of the benchmark's own, in the real server, times every callback t
 should come every 5 ms.  A callback's time holds everything that keeps it from ending, waits for the interpreter's lock
 and for a core included.  Only garbage collections that others start are taken out and shown by themselves: ComfyUI
 starts one after a prompt, and that stops every thread for as long as all of ComfyUI's objects take.
+
+For comparison the same is measured in a ComfyUI without the extension that loads the same file from its own folder.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ def timed(self):
     if threading.get_ident() != LOOP_THREAD:  # a prompt runs in a loop of its own, in another thread
         return run(self)
     now["stack"] = ""
+    computed = time.thread_time()
     start = now["since"] = time.perf_counter()
     try:
         return run(self)
@@ -84,7 +87,8 @@ def timed(self):
         now["since"] = None
         end = time.perf_counter()
         if end - start > 0.002:
-            seen["callbacks"].append((start, end, now["stack"] or name_of(self)))
+            computed = f"{(time.thread_time() - computed) * 1e3:.1f} ms computed: "
+            seen["callbacks"].append((start, end, computed + (now["stack"] or name_of(self))))
 
 def name_of(handle):
     tasks = [t for t in gc.get_referents(handle._callback) if isinstance(t, asyncio.Task)]
@@ -142,8 +146,8 @@ NODE_CLASS_MAPPINGS["BenchUsesUp"] = UsesUp
 '''
 
 
-def event_loop_row(*, quick: bool) -> dict[str, Any]:
-    """One run on the real server.  Everything that goes wrong is an answer with "error"."""
+def event_loop_row(*, quick: bool, plain: bool = False) -> dict[str, Any]:
+    """One run on the real server; plain: without the extension.  Everything that goes wrong is an answer with "error"."""
     from tests.rig.comfy import ComfyServer, Refused
     from tests.rig.processes import ServerFailed
     from tests.rig.seaweed import Seaweed
@@ -152,31 +156,39 @@ def event_loop_row(*, quick: bool) -> dict[str, Any]:
     path = synthetic(ROOT / ".venv" / "models" / "bench" / f"loop{size_mb}.safetensors", size_mb * 10**6, seed=2)
     with ExitStack() as opened:
         base = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="modelstream-bench-")))
-        large = opened.enter_context(lister(OBJECTS, prefix=pinned(SERVER_CORE)))
-        server = opened.enter_context(Seaweed(memory_limit_mib=None, prefix=pinned(SERVER_CORE)))
-        Bucket(server).put(f"checkpoints/{path.name}", path)
-        keys = {"access_key": server.access_key, "secret_key": server.secret_key, "bucket": server.bucket}
-        config = CONFIG.format(large=large, near=server.endpoint, large_bucket=LARGE_BUCKET, **keys)
         node = base / "custom_nodes" / "bench_heartbeat.py"
         node.parent.mkdir(parents=True)
         node.write_text(NODE)
+        if plain:
+            (base / "models" / "checkpoints").mkdir(parents=True)
+            (base / "models" / "checkpoints" / path.name).symlink_to(path)
+            server = ComfyServer(folder_name=None, base=base)
+        else:
+            large = opened.enter_context(lister(OBJECTS, prefix=pinned(SERVER_CORE)))
+            near = opened.enter_context(Seaweed(memory_limit_mib=None, prefix=pinned(SERVER_CORE)))
+            Bucket(near).put(f"checkpoints/{path.name}", path)
+            keys = {"access_key": near.access_key, "secret_key": near.secret_key, "bucket": near.bucket}
+            server = ComfyServer(config=CONFIG.format(large=large, near=near.endpoint, large_bucket=LARGE_BUCKET, **keys), base=base)
         try:
-            with ComfyServer(config=config, base=base) as comfy:
-                return _watched(comfy, path.name)
+            with server as comfy:
+                return _watched(comfy, path.name, plain=plain)
         except (ServerFailed, Refused, AssertionError, TimeoutError) as error:
             return {"error": str(error).splitlines()[0]}
 
 
-def _watched(comfy: Any, name: str) -> dict[str, Any]:
+def _watched(comfy: Any, name: str, *, plain: bool) -> dict[str, Any]:
     pause = threading.Event()
-    _wait_listed(comfy, pause)
+    if not plain:
+        _wait_listed(comfy, pause)
     pause.wait(QUIET_S)
     comfy.post("/bench/heartbeat")
     pause.wait(QUIET_S)
     idle = figures(comfy.post("/bench/heartbeat"))
-    _refresh(comfy)
+    if not plain:
+        _refresh(comfy)
     comfy.prompt({"1": {"class_type": "BenchUsesUp", "inputs": {"name": name}}}).expect()
-    _wait_listed(comfy, pause)
+    if not plain:
+        _wait_listed(comfy, pause)
     busy = comfy.post("/bench/heartbeat")
     slow, collections = longest_first(without(busy["callbacks"], busy["gc"])), longest_first(busy["gc"])
     return {**figures(busy), "idle": idle, "slowest_callbacks": slow[:5], "slowest_collections": collections[:5]}

@@ -32,6 +32,7 @@ COLUMNS = (
     Column("late max", "late_max_ms", ".1f"),
 )
 REPETITIONS = 5
+LISTS_AND_STREAMS = "list 100,000, stream"
 OBJECTS = 100
 """of the bucket that is listed at the start: one page"""
 SETTLE_LIMIT_S = 30.0
@@ -50,8 +51,9 @@ def main(report: Report, *, repetitions: int | None, quick: bool) -> int:
                 ("configured", CONFIG.format(endpoint=endpoint, bucket=BUCKET)),
             ):
                 report.add({**row_of("server", setting, repetition), **whole_server(setting, config)})
-    for repetition in range(min(count, 3)):
-        report.add({**row_of("event loop", "list 100,000, stream", repetition), **event_loop_row(quick=quick)})
+    for repetition in range(count):
+        report.add({**row_of("event loop", LISTS_AND_STREAMS, repetition), **event_loop_row(quick=quick)})
+        report.add({**row_of("event loop", "plain, local file", repetition), **event_loop_row(quick=quick, plain=True)})
     return report.finish(checks(report.rows))
 
 
@@ -64,7 +66,7 @@ def checks(rows: list[Row]) -> list[Check]:
         return median([r for r in rows if r["situation"] == situation and r["setting"] == setting], name)
 
     def worst(name: str) -> float | None:
-        values = [row.get(name) for row in rows if row["situation"] == "event loop"]
+        values = [row.get(name) for row in rows if row["situation"] == "event loop" and row["setting"] == LISTS_AND_STREAMS]
         return None if not values or None in values else max(v for v in values if v is not None)
 
     return [

@@ -7,14 +7,15 @@ rest is left to botocore: errors, tokens and everything unusual stay its busines
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 
 from .breath import breathe
+from .objects import ObjectId, RemoteObject
 
 ROWS = "ModelStreamRows"
 """under this name the rows are in the parsed answer; then it has no "Contents" """
@@ -26,14 +27,21 @@ _FIELDS = frozenset({"Key", "Size", "ETag", "LastModified", "StorageClass"})
 
 
 @dataclass(slots=True)
-class Row:
-    """One object as the answer has it; key still encoded."""
+class Rows:
+    """Objects as the answer has them, in columns: lists of texts are nothing that the garbage collector counts or visits."""
 
-    key: str
-    size_bytes: int
-    etag: str
-    modified: str
-    storage_class: str
+    keys: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    etags: list[str] = field(default_factory=list)
+    modified: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+
+    def add(self, key: str, size: int, etag: str, modified: str, storage_class: str) -> None:
+        self.keys.append(key)
+        self.sizes.append(size)
+        self.etags.append(etag)
+        self.modified.append(modified)
+        self.classes.append(storage_class)
 
 
 class _Unusual(Exception):
@@ -44,7 +52,7 @@ class _Unusual(Exception):
 class _Reader:
     """Handlers of one expat parser.  cut: where the run of <Contents> begins and ends, in bytes."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: Rows = field(default_factory=Rows)
     begin: int = -1
     end: int = -1
     _depth: int = 0
@@ -88,15 +96,42 @@ class _Reader:
 
     def _add(self) -> None:
         entry = self._entry
-        row = Row(
+        self.rows.add(
             entry["Key"],
             int(entry.get("Size") or 0),
             entry.get("ETag", ""),
             entry.get("LastModified", ""),
             entry.get("StorageClass") or "STANDARD",
         )
-        self.rows.append(row)
         entry.clear()
+
+
+@dataclass(slots=True)
+class Page(Sequence[RemoteObject]):
+    """Objects of one page of a listing; each is made when it is asked for."""
+
+    origin: str
+    endpoint: str
+    bucket: str
+    keys: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    modified_s: list[float] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, at: int) -> RemoteObject: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[RemoteObject]: ...
+
+    def __getitem__(self, at: int | slice) -> RemoteObject | Sequence[RemoteObject]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        where = ObjectId(self.endpoint, self.bucket, self.keys[at], self.versions[at])
+        return RemoteObject(self.origin, where, self.sizes[at], self.modified_s[at], self.classes[at])
 
 
 def cut_rows(response_dict: MutableMapping[str, Any], customized_response_dict: MutableMapping[str, Any], **_: Any) -> None:
@@ -115,19 +150,19 @@ def cut_rows(response_dict: MutableMapping[str, Any], customized_response_dict: 
     customized_response_dict[ROWS] = reader.rows
 
 
-def rows_of(answer: MutableMapping[str, Any] | Any) -> Iterator[Row]:
+def rows_of(answer: Mapping[str, Any]) -> Rows:
     """Of a parsed answer, keys as they are stored; read by ``cut_rows`` or, where it did not, by botocore."""
-    if ROWS not in answer:
-        for entry in answer.get("Contents") or ():
-            modified = entry.get("LastModified")
-            text = modified.isoformat() if modified else ""
-            yield Row(entry["Key"], int(entry.get("Size", 0)), entry.get("ETag") or "", text, entry.get("StorageClass") or "STANDARD")
-        return
-    encoded = answer.get("EncodingType") == "url"  # botocore asks for it, and decodes what it has parsed itself
-    for row in answer[ROWS]:
-        if encoded:
-            row.key = unquote_plus(row.key)
-        yield row
+    if ROWS in answer:
+        found: Rows = answer[ROWS]
+        if answer.get("EncodingType") == "url":  # botocore asks for it, and decodes what it has parsed itself
+            found.keys = [unquote_plus(key) for key in found.keys]
+        return found
+    found = Rows()
+    for entry in answer.get("Contents") or ():
+        modified = entry.get("LastModified")
+        text = modified.isoformat() if modified else ""
+        found.add(entry["Key"], int(entry.get("Size", 0)), entry.get("ETag") or "", text, entry.get("StorageClass") or "STANDARD")
+    return found
 
 
 def seconds_of(modified: str) -> float:

@@ -12,16 +12,16 @@ import gc
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import VERSION
-from .breath import PYTHON_ROWS, breathe
+from .breath import PYTHON_ROWS, slices
 from .config import Config, OriginConfig, ProfileConfig, load_config
 from .credentials import CredentialSource
 from .errors import BadAnswer, ConfigError, ModelStreamError
-from .list_answer import ROWS, cut_rows, rows_of, seconds_of
-from .objects import ObjectId, RemoteObject, SignedRequest
+from .list_answer import ROWS, Page, cut_rows, rows_of, seconds_of
+from .objects import RemoteObject, SignedRequest
 from .origin_errors import error_from_answer, error_from_exception
 from .presets import aws_host
 from .signing import BucketAddress, cap_botocore_logging, query, signed_request
@@ -126,7 +126,7 @@ class Origin:
 
     # -- listing -------------------------------------------------------------------------------------------------
 
-    def list_pages(self) -> Iterator[tuple[RemoteObject, ...]]:
+    def list_pages(self) -> Iterator[Sequence[RemoteObject]]:
         """Every object under the prefix, a page at a time, keys exactly as stored.
 
         "dir/" markers without bytes are left out.  Raises the errors of ``storage.errors``; a server that never
@@ -138,8 +138,8 @@ class Origin:
         while True:
             with _collector_paused():
                 answer = self._list_page(token)
-                page = tuple(self._objects(answer))
-                empty = 0 if answer.get("Contents") or answer.get(ROWS) else empty + 1
+                page = self._page(answer)
+                empty = 0 if answer.get("Contents") or ROWS in answer else empty + 1
                 more, token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
                 del answer
             yield page
@@ -170,17 +170,20 @@ class Origin:
             raise BadAnswer("the answer is not an S3 listing", subject=self.name, cause=cause, next_step=step)
         return answer
 
-    def _objects(self, answer: Mapping[str, Any]) -> Iterator[RemoteObject]:
-        endpoint, bucket, name = self.endpoint, self.bucket, self.name
-        for number, row in enumerate(rows_of(answer)):
-            if number % PYTHON_ROWS == 0:
-                breathe()
-            key, size = row.key, row.size_bytes
-            if (size == 0 and key.endswith("/")) or not key.startswith(self.prefix):
-                continue
-            modified_s = seconds_of(row.modified)
-            version = (row.etag or f"none-{size}-{modified_s:.0f}").strip('"')
-            yield RemoteObject(name, ObjectId(endpoint, bucket, key, version), size, modified_s, row.storage_class)
+    def _page(self, answer: Mapping[str, Any]) -> Sequence[RemoteObject]:
+        rows, page = rows_of(answer), Page(self.name, self.endpoint, self.bucket)
+        for part in slices(len(rows.keys), PYTHON_ROWS):
+            for number in range(part.start, part.stop):
+                key, size = rows.keys[number], rows.sizes[number]
+                if (size == 0 and key.endswith("/")) or not key.startswith(self.prefix):
+                    continue
+                modified_s = seconds_of(rows.modified[number])
+                page.keys.append(key)
+                page.versions.append((rows.etags[number] or f"none-{size}-{modified_s:.0f}").strip('"'))
+                page.sizes.append(size)
+                page.modified_s.append(modified_s)
+                page.classes.append(rows.classes[number])
+        return page or ()
 
     def _s3(self) -> Any:
         with self._client_lock:
