@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from ..storage.events import EventBus, Evicted, Stored, TierHit
@@ -29,13 +29,16 @@ class Sizes:
     """Where a model's bytes are.
 
     host_bytes:   of its own in host memory
-    shared_bytes: in the RAM tier's arena: they are in that tier's budget, and their memory goes back when the model goes
+    shared_bytes: in the RAM tier's arena: they are in that tier's budget, and their memory goes back when the last model goes
+                  that holds it (the same object on two devices is two models over one host copy)
     device_bytes: by device name
+    buffers:      of shared_bytes, by what names the arena's buffer; where it is empty, nobody else has the same
     """
 
     host_bytes: int = 0
     shared_bytes: int = 0
     device_bytes: Mapping[str, int] = field(default_factory=dict)
+    buffers: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -48,11 +51,16 @@ def in_host_memory(sizes: Sizes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """host_bytes, device_bytes: None for no limit of the pool's own; keep_alive_s: 0 for ever."""
+    """host_bytes, device_bytes (of each device): None for no limit of the pool's own; by_device comes before device_bytes;
+    keep_alive_s: 0 for ever."""
 
     host_bytes: int | None = None
     device_bytes: int | None = None
     keep_alive_s: float = 0.0
+    by_device: Mapping[str, int] = field(default_factory=dict)
+
+    def of_device(self, name: str) -> int | None:
+        return self.by_device.get(name, self.device_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,12 @@ class PoolSnapshot:
 
     @property
     def shared_bytes(self) -> int:
-        return sum(one.sizes.shared_bytes for one in self.entries)
+        """Of the arena, every buffer once."""
+        buffers: dict[int, int] = {}
+        for one in self.entries:
+            for name, size_bytes in one.sizes.buffers.items():
+                buffers[name] = max(size_bytes, buffers.get(name, 0))
+        return sum(buffers.values()) + sum(one.sizes.shared_bytes for one in self.entries if not one.sizes.buffers)
 
     def device_bytes(self, device: str) -> int:
         return sum(one.sizes.device_bytes.get(device, 0) for one in self.entries)
@@ -160,8 +173,21 @@ class WarmPool(Generic[Value]):
 
     # -- room ----------------------------------------------------------------------------------------------------------
     def plan_room(self, size_bytes: int, of: Callable[[Sizes], int] = in_host_memory) -> Plan:
-        """Who would go for so many bytes, counted as ``of`` says.  Changes nothing."""
-        return self._choice(self._candidates(of), size_bytes)
+        """Who would go for so many bytes, counted as ``of`` says.  Changes nothing.
+
+        What several models hold together counts for the last of them: where the rest does not do, the longest unused of those
+        goes too, and what is then held by one alone counts for that one.
+        """
+        figures = self._figures()
+        going: list[Candidate] = []
+        while True:
+            plan = self._choice(_candidates(figures, of), size_bytes - sum(one.size_bytes for one in going))
+            joint = [one for one in figures if not one.in_use and _held_together(one, figures)]
+            if plan.enough or not joint:
+                return Plan(size_bytes, (*going, *plan.going))
+            first = max(joint, key=lambda one: one.idle_s)
+            going += [one for one in _candidates(figures, of) if one.key == first.key]
+            figures = [one for one in figures if one is not first]
 
     def drop(self, plan: Plan, reason: str) -> int:
         """Carries a plan out; an entry that was taken into use meanwhile goes too, and costs one load.  Bytes that went."""
@@ -227,9 +253,22 @@ class WarmPool(Generic[Value]):
             entries = list(self._entries.items())
         return [WarmFigures(key, e.warm.label, e.warm.seconds, e.sizes, e.uses, now_s - e.used_s, e.warm.in_use()) for key, e in entries]
 
-    def _candidates(self, of: Callable[[Sizes], int]) -> list[Candidate]:
-        return [Candidate(one.key, of(one.sizes), one.seconds, one.idle_s, one.in_use) for one in self._figures()]
-
     def _tell(self, entries: list[_Entry[Value]], reason: str) -> None:
         for entry in entries:
             self._bus.emit(Evicted(TIER, entry.warm.label, entry.sizes.total_bytes, reason))
+
+
+def _held_together(one: WarmFigures, figures: list[WarmFigures]) -> frozenset[int]:
+    """Those of its buffers that others hold too."""
+    others = {name for other in figures if other is not one for name in other.sizes.buffers}
+    return frozenset(one.sizes.buffers.keys() & others)
+
+
+def _candidates(figures: list[WarmFigures], of: Callable[[Sizes], int]) -> list[Candidate]:
+    """With the bytes that would come free if one of them went."""
+    found = []
+    for one in figures:
+        joint_bytes = sum(one.sizes.buffers[name] for name in _held_together(one, figures))
+        alone = replace(one.sizes, shared_bytes=one.sizes.shared_bytes - joint_bytes)
+        found.append(Candidate(one.key, of(alone), one.seconds, one.idle_s, one.in_use))
+    return found

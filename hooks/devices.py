@@ -11,6 +11,8 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..cache.vram import WarmPool
+
 LOG = logging.getLogger("modelstream")
 
 NOT_AVAILABLE = "not available"
@@ -55,9 +57,20 @@ def device_figures() -> tuple[DeviceFigures, ...]:
     return tuple(_figures(torch, index) for index in range(torch.cuda.device_count()))
 
 
-def devices_json() -> list[dict[str, Any]] | str:
+def devices_json(pool: WarmPool[Any] | None = None) -> list[dict[str, Any]] | str:
+    """models_bytes: of warm models; budget_bytes: the owner's, None without one."""
     found = device_figures()
-    return [asdict(one) for one in found] if found else NOT_AVAILABLE
+    if not found:
+        return NOT_AVAILABLE
+    models = None if pool is None else pool.snapshot()
+    return [
+        {
+            **asdict(one),
+            "models_bytes": 0 if models is None else models.device_bytes(one.name),
+            "budget_bytes": None if pool is None else pool.limits.of_device(one.name),
+        }
+        for one in found
+    ]
 
 
 def compact() -> bool:

@@ -48,13 +48,17 @@ class HostCopiesSeam(Seam):
     # -- the wrappers ----------------------------------------------------------------------------------------------------
     def _load(self, original: Wrapped, patcher: Any, device_to: Any = None, *args: Any, **kwargs: Any) -> Any:
         before = [] if _is_host(device_to) or _dynamic(patcher) else self._on_host(patcher.model)
-        result = original(patcher, device_to, *args, **kwargs)
+        try:
+            return original(patcher, device_to, *args, **kwargs)
+        finally:  # also after an interrupt or a full device: ComfyUI then sends back at once what had arrived
+            self._remember(patcher, before)
+
+    def _remember(self, patcher: Any, before: list[tuple[Any, str, str, Any]]) -> None:
         patched = _patched_keys(patcher)
         for module, name, key, host in before:
             param = module._parameters.get(name)
             if param is not None and param.device.type != "cpu" and key not in patched and param.dtype == host.dtype:
                 setattr(param, HOST, host)
-        return result
 
     def _unpatch_model(self, original: Wrapped, patcher: Any, device_to: Any = None, unpatch_weights: bool = True) -> Any:
         if unpatch_weights and _is_host(device_to) and not _dynamic(patcher):
@@ -123,9 +127,16 @@ def note_host_copies(shared: SharedMemory, module: Any, sd: Any) -> None:
             setattr(param, HOST, tensor)
 
 
+def host_copies(module: Any) -> Iterator[Any]:
+    """The host tensors of every parameter on a device that has one."""
+    for one in module.modules():
+        for _, param in _with_host_copy(one):
+            yield getattr(param, HOST)
+
+
 def host_copy_bytes(module: Any) -> int:
     """Bytes on a device that can be let go without a copy."""
-    return sum(param.numel() * param.element_size() for m in module.modules() for _, param in _with_host_copy(m))
+    return sum(host.numel() * host.element_size() for host in host_copies(module))
 
 
 def _with_host_copy(module: Any) -> Iterator[tuple[str, Any]]:

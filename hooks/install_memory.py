@@ -51,7 +51,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
 
 
 def limits_of(config: VramConfig) -> Limits:
-    return Limits(config.host_budget_bytes, config.device_budget_bytes, config.keep_alive_s)
+    return Limits(config.host_budget_bytes, config.device_budget_bytes, config.keep_alive_s, config.device_budgets_bytes)
 
 
 def keep_free_bytes(config: VramConfig) -> int:
@@ -86,7 +86,7 @@ def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: Assign
         "unloaded_by_the_pool": pressure.unloaded,
         "dropped_without_copy_bytes": copies.dropped_bytes,
         "compactions": pressure.compactions,
-        "devices": devices_json(),
+        "devices": devices_json(warm.pool),
     }
 
 

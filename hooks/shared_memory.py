@@ -43,10 +43,19 @@ class SharedMemory:
         return self.covers(tensor.data_ptr())
 
     def covers(self, address: int) -> bool:
+        return self.buffer_at(address) is not None
+
+    def buffer_at(self, address: int) -> int | None:
+        """What names the buffer that this address lies in."""
         with self._lock:
             self._drain()
             index = bisect.bisect(self._ranges, (address, 1 << 64)) - 1
-            return index >= 0 and self._ranges[index][0] <= address < self._ranges[index][1]
+            return self._ranges[index][0] if index >= 0 and address < self._ranges[index][1] else None
+
+    def buffer_of(self, tensor: Any) -> int | None:
+        if tensor.numel() == 0 or tensor.device.type != "cpu":
+            return None
+        return self.buffer_at(tensor.data_ptr())
 
     def _drain(self) -> None:
         while self._gone:

@@ -4,6 +4,8 @@
   after the other until there is room; then core's own function does what it always does.  Core's order among fully loaded
   models is by references and size, which knows nothing of use.
 * ``extra_reserved_memory``: the working memory that the owner wants kept free is added to core's own reserve.
+* ``load_models_gpu``: where a model still does not fit (fragments, another program's memory), its part that went is taken back, memory
+  is compacted, others leave in the pool's order, and it is tried again: once with as much room as it needs, once with all.
 * ``PromptExecutor.reset`` ("free model and node cache") empties the pool; "unload models" leaves it: their memory on the
   device goes, as ever, by ``free_memory``.
 * ``PromptQueue.get_flags`` is called by the thread that runs prompts, between two of them: keep-alive, budgets and
@@ -21,6 +23,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..cache.vram_choice import Candidate, order
+from ..storage.events import DeviceFull
 from .devices import compact
 from .host_copies import host_copy_bytes
 from .seam import Seam, Wrapped, shape_problem
@@ -68,6 +71,8 @@ class VramPressureSeam(Seam):
     def wrap_all(self) -> None:
         management, execution = sys.modules["comfy.model_management"], sys.modules["execution"]
         self.wrap(management, "free_memory", self._free_memory)
+        if not shape_problem(getattr(management, "load_models_gpu", None), "models", "memory_required"):
+            self.wrap(management, "load_models_gpu", self._load_models)
         if self._working_memory_bytes:
             self.wrap(management, "extra_reserved_memory", lambda original: original() + self._working_memory_bytes)
         self.wrap(execution.PromptExecutor, "reset", self._reset)
@@ -126,8 +131,57 @@ class VramPressureSeam(Seam):
         return [by_key[one.key] for one in order(candidates)]
 
     def _over_budget(self, device: Any, victims: list[Any]) -> int:
-        limit = self._warm.pool.limits.device_bytes
+        limit = self._warm.pool.limits.of_device(str(device))
         return 0 if limit is None else sum(one.model.loaded_size() for one in victims) - limit
+
+    def keep_to_device_budgets(self) -> None:
+        """When nothing runs: what is on a device over its budget leaves it, and stays warm."""
+        management, limits = sys.modules["comfy.model_management"], self._warm.pool.limits
+        if _dynamic_vram() or (limits.device_bytes is None and not limits.by_device):
+            return
+        for device in {one.device for one in management.current_loaded_models}:
+            if getattr(device, "type", "cpu") != "cpu" and self._over_budget(device, self._in_order(device, ())) > 0:
+                management.free_memory(0, device)
+
+    # -- a device that is full -------------------------------------------------------------------------------------------
+    def _load_models(self, original: Wrapped, models: Any, *args: Any, **kwargs: Any) -> Any:
+        models = list(models)
+        for attempt in (1, 2):
+            try:
+                return original(models, *args, **kwargs)
+            except Exception as error:
+                if not _is_out_of_memory(error) or _dynamic_vram() or not self._room_again(models, attempt):
+                    raise
+        return original(models, *args, **kwargs)
+
+    def _room_again(self, models: list[Any], attempt: int) -> bool:
+        """Whether there is more room now than before."""
+        try:
+            freed = {device: self._free_for(device, models, attempt) for device in {one.load_device for one in models}}
+        except Exception as error:
+            self.ours_failed(error)
+            return False
+        again = sum(freed.values()) > 0
+        for device, freed_bytes in freed.items():
+            needed = sum(one.model_size() for one in models if one.load_device == device)
+            self._warm.tell(DeviceFull(str(device), needed, freed_bytes, again))
+        return again
+
+    def _free_for(self, device: Any, models: list[Any], attempt: int) -> int:
+        """Bytes that came free on it, for others than these models."""
+        management = sys.modules["comfy.model_management"]
+        if getattr(device, "type", "cpu") == "cpu":
+            return 0
+        for one in models:
+            if one.load_device == device and one.loaded_size() == 0:
+                one.detach()  # what had arrived before there was no more room; newer ComfyUI has done so itself
+        management.soft_empty_cache()
+        before = management.get_free_memory(device)
+        asked = {id(one.model) for one in models}
+        keep = [one for one in management.current_loaded_models if one.model is not None and id(one.model.model) in asked]
+        needed = sum(one.model_size() for one in models if one.load_device == device)
+        management.free_memory(before + needed if attempt == 1 else EVERYTHING, device, keep)
+        return max(0, int(management.get_free_memory(device) - before))
 
     def _used_s(self) -> dict[int, float]:
         """When each pooled model was last asked for, by the identity of its module."""
@@ -161,6 +215,8 @@ class VramPressureSeam(Seam):
         pool.keep_to_budget()
         pool.expire()
         self._warm.yield_memory()
+        if nothing_runs:
+            self.keep_to_device_budgets()
         if nothing_runs and self._compacts and compact():
             self.compactions += 1
         self._arm()
@@ -194,6 +250,12 @@ class VramPressureSeam(Seam):
 
 def _dynamic_vram() -> bool:
     return bool(getattr(sys.modules.get("comfy.memory_management"), "aimdo_enabled", False))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """By torch's own class; ComfyUI's ``OOM_EXCEPTION`` is any exception where there is no CUDA."""
+    kind = getattr(sys.modules["comfy.model_management"], "OOM_EXCEPTION", Exception)
+    return kind is not Exception and isinstance(error, kind)
 
 
 def _unloads_always() -> bool:

@@ -1,7 +1,9 @@
 """When two calls of a loader would give the same model: the key of the warm pool.
 
-A key is made of the files (an object by its digest, a local file by path, time and size) and of every other argument by value.  A call
-with an argument that is not plain (a class, a function, a tensor) has no key: it is passed on.
+A key is made of the files (an object by its digest, a local file by path, time and size), of every other argument by value, and of
+the devices that ComfyUI would use at that moment: extensions for several cards change those, and a model belongs to one device (its host
+copy, in the RAM tier, to all of them).  A call with an argument that is not plain (a class, a function, a tensor) has no key: it is
+passed on.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import enum
 import inspect
 import os
+import sys
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -36,9 +39,22 @@ def call_key(
             return None
         found = given.pop(paths)
         files = tuple(_file(runtime, path) for path in ([found] if isinstance(found, str | os.PathLike) else found))
-        return (loader, files, plain(given))
+        return (loader, files, plain(given), devices_now())
     except (NotPlain, TypeError, OSError, KeyError, ValueError):
         return None
+
+
+def devices_now() -> Hashable:
+    """Where ComfyUI would put a diffusion model, a text encoder and a VAE now.  Raises NotPlain where it cannot say."""
+    management = sys.modules.get("comfy.model_management")
+    found = []
+    for name in ("get_torch_device", "text_encoder_device", "vae_device"):
+        ask = getattr(management, name, None)
+        try:
+            found.append(None if ask is None else str(ask()))
+        except RuntimeError as error:
+            raise NotPlain("a device that cannot be asked for") from error
+    return tuple(found)
 
 
 def _by_name(original: Wrapped, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits, Sizes, Warm, WarmPool, in_host_memory
 from ..cache.vram_choice import Plan
 from ..storage.errors import NoRoom
+from ..storage.events import Event
 from ..storage.objects import RemoteObject
 from .context import executing
 from .progress import send_text
@@ -109,6 +110,9 @@ class WarmModelsSeam(Seam):
         if not shape_problem(getattr(vae_loader, "load_vae", None), "self", "vae_name"):
             self.wrap(vae_loader, "load_vae", self._load_vae)
         self.undo_with(self._empty)
+
+    def tell(self, event: Event) -> None:
+        self._runtime.bus.emit(event)
 
     def _empty(self) -> None:
         self.pool.clear("off")

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from ..cache.vram import Sizes
-from .host_copies import host_copy_bytes
+from .host_copies import host_copies
 from .seam import Wrapped
 from .shared_memory import SharedMemory
 
@@ -54,20 +54,28 @@ class WarmResult:
         return [patcher for patcher in found if patcher is not None and getattr(patcher, "model", None) is not None]
 
     def measure(self) -> Sizes:
-        host = shared = 0
+        host = 0
         devices: dict[str, int] = {}
+        buffers: dict[int, int] = {}
+
+        def in_arena(buffer: int, size_bytes: int) -> None:
+            buffers[buffer] = buffers.get(buffer, 0) + size_bytes
+
         modules = {id(module): module for module in self.modules()}.values()
         tensors = [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
         for tensor in (*tensors, *self._loose_tensors()):
             size_bytes = tensor.numel() * tensor.element_size()
             if tensor.device.type != "cpu":
                 devices[str(tensor.device)] = devices.get(str(tensor.device), 0) + size_bytes
-            elif self._shared.holds(tensor):
-                shared += size_bytes
+            elif (buffer := self._shared.buffer_of(tensor)) is not None:
+                in_arena(buffer, size_bytes)
             else:
                 host += size_bytes
-        shared += sum(host_copy_bytes(module) for module in modules)
-        return Sizes(host, shared, devices)
+        for module in modules:
+            for copy_of in host_copies(module):
+                if (buffer := self._shared.buffer_of(copy_of)) is not None:
+                    in_arena(buffer, copy_of.numel() * copy_of.element_size())
+        return Sizes(host, sum(buffers.values()), devices, buffers)
 
     def modules(self) -> list[Any]:
         adapters = [getattr(part, "t2i_model", None) for part in self._parts()]

@@ -256,6 +256,17 @@ class MemoryRegained(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceFull(Event):
+    """A model did not fit on its device though ComfyUI had made room.  freed_bytes: of other models, for another attempt."""
+
+    device: str
+    needed_bytes: int
+    freed_bytes: int
+    again: bool
+    """whether it is tried once more"""
+
+
+@dataclass(frozen=True, slots=True)
 class HostMemoryPinned(Event):
     """An object's memory was pinned for the device, or, with a negative size, no longer is.  total_bytes: of all."""
 

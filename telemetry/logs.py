@@ -32,6 +32,7 @@ LEVELS: Mapping[type[Event], int] = {
     events.TierMiss: logging.DEBUG,
     events.Stored: logging.DEBUG,
     events.HostMemoryPinned: logging.DEBUG,
+    events.DeviceFull: logging.WARNING,
     events.MemoryYielded: logging.WARNING,
     events.TlsNotVerified: logging.WARNING,
     events.TransferFailed: logging.WARNING,

@@ -270,3 +270,34 @@ def test_what_crosses_a_module_cannot_be_changed(value: Any) -> None:
     field = dataclasses.fields(value)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(value, field, 1)
+
+
+# -- one host copy for several devices -----------------------------------------------------------------------------------
+def test_what_several_models_hold_together_is_counted_once_and_comes_free_with_the_last() -> None:
+    one, shared = Pool(), {"shared_bytes": 100, "buffers": {7: 100}}
+    one.put("cuda:0", seconds=9, **shared)
+    one.put("cuda:1", seconds=9, **shared)
+    one.put("alone", shared_bytes=30, buffers={8: 30})
+    assert one.pool.snapshot().shared_bytes == 130
+
+    def of(sizes: Sizes) -> int:
+        return sizes.shared_bytes
+
+    assert going(one.pool.plan_room(30, of)) == ["alone"]
+    plan = one.pool.plan_room(100, of)
+    assert (set(going(plan)), plan.freed_bytes, plan.enough) == ({"cuda:0", "cuda:1"}, 100, True)
+    assert one.pool.plan_room(131, of).freed_bytes == 130
+    assert not one.pool.plan_room(131, of).enough
+
+
+def test_a_model_in_use_keeps_the_host_copy_whatever_the_others_do() -> None:
+    one, shared = Pool(), {"shared_bytes": 100, "buffers": {7: 100}}
+    one.put("cuda:0", in_use=True, **shared)
+    one.put("cuda:1", **shared)
+    assert one.pool.plan_room(1, lambda sizes: sizes.shared_bytes).freed_bytes == 0
+
+
+def test_a_device_has_its_own_budget_before_that_of_all() -> None:
+    limits = Limits(device_bytes=5, by_device={"cuda:1": 7})
+    assert [limits.of_device(name) for name in ("cuda:0", "cuda:1")] == [5, 7]
+    assert Limits().of_device("cuda:0") is None

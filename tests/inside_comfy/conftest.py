@@ -87,6 +87,7 @@ class StandInCache:
         self.catalog, self.layout = catalog, Layout(BASE / "ssd")
         self.asked: list[tuple[str, str]] = []
         self.opened: list[Opened] = []
+        self.noted: list[str] = []
         self.bodies: dict[str, bytes] = {}
         self.tensors: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
@@ -120,6 +121,9 @@ class StandInCache:
         watch.check()
         if self.error:
             raise self.error
+
+    def used(self, obj: RemoteObject, seconds: float = 0.0) -> None:
+        self.noted.append(obj.id.key)
 
     def close(self) -> None: ...
 

@@ -25,14 +25,16 @@ from modelstream.hooks.loading import LoadingSeam
 from modelstream.hooks.shared_memory import SharedMemory
 from modelstream.hooks.vram_pressure import WAKE_FLAG, VramPressureSeam
 from modelstream.hooks.warm_models import WarmModelsSeam
-from rig.fake_device import CARD, HOST, FakeCard, put_into_comfyui
+from modelstream.storage.events import DeviceFull
+from rig.fake_device import CARD, HOST, FakeCard, OutOfMemory, put_into_comfyui
 from rig.warm_parts import InArena, load_from, lora_of, same, weights
 
 TINY = Path(os.environ["TINY_CHECKPOINT"])
 KEYS = ("checkpoints/a.safetensors", "checkpoints/b.safetensors", "checkpoints/c.safetensors")
 
 args.fp16_unet = True
-THE_CARD = FakeCard(1 << 30)
+THE_CARD = FakeCard(1 << 30, others=1)
+OTHER_CARD = THE_CARD.others[0]
 put_into_comfyui(THE_CARD, management)
 THE_CARD.__enter__()
 
@@ -59,6 +61,8 @@ class Machine:
             self.shared.add(held.buffer)
         self.assign, self.copies = AssignSeam(self.shared), HostCopiesSeam(self.shared)
         self.warm = WarmModelsSeam(comfy.runtime, self.shared, limits or Limits(), 0, clock=self.clock)
+        self.events: list[Any] = []
+        comfy.bus.subscribe(self.events.append)
         self.pressure = VramPressureSeam(self.warm, working_memory_bytes=working_memory_bytes, clock=self.clock)
         comfy.seams.put_on(LoadingSeam(comfy.runtime), self.assign, self.copies, self.warm, self.pressure)
         assert {s.state for s in comfy.seams.states()} == {"on"}, comfy.seams.states()
@@ -97,10 +101,12 @@ loads = SimpleNamespace(of=lambda comfy: [key for what, key in comfy.cache.asked
 
 @pytest.fixture(autouse=True)
 def _empty_card() -> Iterator[None]:
-    THE_CARD.total_bytes = 1 << 30
-    THE_CARD.forget()
+    for card in (THE_CARD, OTHER_CARD):
+        card.total_bytes = 1 << 30
+        card.full_after_bytes.clear()
+        card.forget()
     yield
-    management.unload_all_models()
+    unload_both()
     gc.collect()
     del management.current_loaded_models[:]
     gc.collect()
@@ -283,6 +289,178 @@ def test_the_thread_that_runs_prompts_sees_to_the_keep_alive_between_two_of_them
     queue.set_flag("free_memory", True)
     assert queue.get_flags() == {"free_memory": True}
     assert machine.warm.pool.snapshot().entries == ()
+
+
+def test_a_device_has_a_budget_of_its_own_and_keeps_to_it_when_nothing_runs(comfy: Any) -> None:
+    machine = Machine(comfy, Limits(device_bytes=1 << 40, by_device={str(CARD): 1}))
+    machine.run(KEYS[0])
+    assert machine.on_card() == {KEYS[0]}
+    machine.pressure.between_prompts(nothing_runs=False)
+    assert machine.on_card() == {KEYS[0]}  # somebody executes
+    machine.pressure.between_prompts(nothing_runs=True)
+    assert machine.on_card() == set()
+    machine.run(KEYS[0])
+    assert loads.of(comfy) == [KEYS[0]]
+
+
+# -- a full device -----------------------------------------------------------------------------------------------------
+def full(machine: Machine) -> list[tuple[str, bool, bool]]:
+    return [(e.device, e.freed_bytes > 0, e.again) for e in machine.events if isinstance(e, DeviceFull)]
+
+
+def test_a_model_that_finds_no_room_after_all_is_loaded_again_when_others_have_left(machine: Machine) -> None:
+    """ComfyUI thinks that there is room (the rest of the card belongs to nobody), the driver knows better."""
+    before = machine.checksums()
+    machine.run(KEYS[0])
+    machine.run(KEYS[1])
+    room_for(machine, 2.0)  # from here on somebody else has the rest
+    THE_CARD.full_after_bytes = [machine.model_bytes // 2]
+    model = machine.checkpoint(KEYS[2])
+    THE_CARD.total_bytes = 1 << 30
+    management.load_models_gpu([model])
+    assert machine.on_card() == {KEYS[1], KEYS[2]} or machine.on_card() == {KEYS[2]}
+    assert full(machine) == [(str(CARD), True, True)]
+    assert same(weights(model), weights(load_from(machine.held[KEYS[2]])[0]))
+    assert machine.checksums() == before
+
+
+def test_when_even_an_empty_device_does_not_do_the_error_is_the_drivers(machine: Machine) -> None:
+    machine.run(KEYS[0])
+    THE_CARD.full_after_bytes = [0, 0, 0]
+    with pytest.raises(OutOfMemory):
+        machine.run(KEYS[1])
+    assert full(machine) == [(str(CARD), True, True), (str(CARD), False, False)]
+    THE_CARD.full_after_bytes.clear()
+    machine.run(KEYS[1])
+    assert machine.on_card() >= {KEYS[1]}
+
+
+def test_with_nothing_to_send_away_the_error_comes_at_once(machine: Machine) -> None:
+    model = machine.checkpoint(KEYS[0])
+    THE_CARD.full_after_bytes = [machine.model_bytes // 2]
+    with pytest.raises(OutOfMemory):
+        management.load_models_gpu([model])
+    assert full(machine) == [(str(CARD), False, False)]
+    assert THE_CARD.used_bytes == 0  # what had arrived is not left behind
+    management.load_models_gpu([model])
+    assert same(weights(model), weights(load_from(machine.held[KEYS[0]])[0]))
+
+
+def test_out_of_memory_while_sampling_leaves_the_models_warm_in_host_memory_without_a_copy_back(machine: Machine) -> None:
+    """ComfyUI's own answer to it: the prompt fails and everything leaves the device."""
+    model = machine.run(KEYS[0])
+    THE_CARD.forget()
+    management.unload_all_models()
+    assert THE_CARD.to_host_bytes == buffer_bytes(model)
+    machine.run(KEYS[0])
+    assert loads.of(machine.comfy) == [KEYS[0]]
+
+
+class _Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("then", ["again", "free", "other"])
+def test_an_interrupt_while_the_device_is_filled_leaves_books_and_bytes_right(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """Case 42: ComfyUI's interrupt, and ``/free``, in the middle of a model's way to the device."""
+    before = machine.checksums()
+    model = machine.checkpoint(KEYS[0])
+    original = weights(model)
+    arrives, arrived = THE_CARD.arrives, list[int]()
+
+    def interrupted(size_bytes: int) -> None:
+        arrives(size_bytes)
+        arrived.append(size_bytes)
+        if len(arrived) == 20:
+            raise _Interrupt
+
+    monkeypatch.setattr(THE_CARD, "arrives", interrupted)
+    with pytest.raises(_Interrupt):
+        management.load_models_gpu([model])
+    monkeypatch.undo()
+    assert len(arrived) == 20
+    assert THE_CARD.used_bytes == 0  # ComfyUI takes back what had arrived, and it goes without a copy
+    assert THE_CARD.to_host_bytes <= buffer_bytes(model)
+    if then == "free":
+        management.unload_all_models()
+        machine.warm.pool.clear("asked")
+        del model
+        gc.collect()
+        assert THE_CARD.used_bytes == 0
+        assert machine.warm.pool.snapshot().entries == ()
+    elif then == "again":
+        model = machine.run(KEYS[0])
+        assert same(weights(model), original)
+        assert THE_CARD.used_bytes == model.model_size()
+    else:
+        room_for(machine, 1.6)
+        machine.run(KEYS[1])
+        model = machine.run(KEYS[0])
+        assert same(weights(model), original)
+        assert THE_CARD.used_bytes <= THE_CARD.total_bytes
+    assert machine.checksums() == before
+
+
+# -- two devices -------------------------------------------------------------------------------------------------------
+def on_other_card(machine: Machine, monkeypatch: pytest.MonkeyPatch, key: str) -> Any:
+    """As extensions for several cards do it: ComfyUI is told of another device while the loader runs."""
+    with monkeypatch.context() as patch:
+        patch.setattr(management, "get_torch_device", lambda: OTHER_CARD.device)
+        model = machine.checkpoint(key)
+    assert model.load_device == OTHER_CARD.device
+    management.load_models_gpu([model])
+    return model
+
+
+def unload_both() -> None:
+    """ComfyUI's own ``unload_all_models`` looks after the device in use alone."""
+    for device in (CARD, OTHER_CARD.device):
+        management.free_memory(1e30, device)
+
+
+def test_two_devices_have_models_of_their_own_over_one_host_copy(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.checksums()
+    first = machine.checkpoint(KEYS[0])
+    hosts = [p.data_ptr() for p in first.model.parameters()]
+    management.load_models_gpu([first])
+    second = on_other_card(machine, monkeypatch, KEYS[0])
+    assert second.model is not first.model
+    assert THE_CARD.used_bytes == OTHER_CARD.used_bytes == machine.model_bytes
+    assert {entry.sizes.shared_bytes for entry in machine.warm.pool.snapshot().entries} == {sum(p.nbytes for p in first.model.parameters())}
+    machine.warm.pool.measure()
+    snapshot = machine.warm.pool.snapshot()
+    assert len(snapshot.entries) == 2
+    assert snapshot.shared_bytes == sum(p.nbytes for p in first.model.parameters())  # once
+    THE_CARD.forget()
+    OTHER_CARD.forget()
+    unload_both()
+    assert (THE_CARD.used_bytes, OTHER_CARD.used_bytes) == (0, 0)
+    assert THE_CARD.to_host_bytes == OTHER_CARD.to_host_bytes == buffer_bytes(first)
+    assert [p.data_ptr() for p in first.model.parameters()] == [p.data_ptr() for p in second.model.parameters()] == hosts
+    assert same(weights(first), weights(second))
+    assert machine.checksums() == before
+
+
+def test_each_device_is_answered_from_the_pool_with_its_own_model(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = machine.run(KEYS[0])
+    second = on_other_card(machine, monkeypatch, KEYS[0])
+    assert machine.run(KEYS[0]).model is first.model
+    assert on_other_card(machine, monkeypatch, KEYS[0]).model is second.model
+    assert machine.warm.pool.snapshot().hits == 2
+    assert THE_CARD.used_bytes == OTHER_CARD.used_bytes == machine.model_bytes
+
+
+def test_room_in_the_ram_tier_comes_when_the_models_of_all_devices_go(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.run(KEYS[0])
+    on_other_card(machine, monkeypatch, KEYS[0])
+    unload_both()
+    gc.collect()
+    machine.warm.pool.measure()
+    plan = machine.warm.pool.plan_room(1, lambda sizes: sizes.shared_bytes)
+    assert len(plan.going) == 2
+    assert plan.enough
 
 
 def test_dynamic_vram_is_left_to_comfyui(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
