@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Mapping, Sequence
 
 from modelstream.cache.policy import Entry
+from modelstream.cache.policy_bound import Interval, most_saved
 
 from .policy_mixes import Request
 from .policy_replay import Tier, entries_of
@@ -56,47 +56,15 @@ def _coming(requests: Sequence[Request]) -> dict[tuple[int, str], int]:
 
 
 def foo_bound(at: Tier, requests: Sequence[Request], first: int, sizes: Mapping[str, float]) -> float:
-    """FOO (Berger et al., arXiv 1711.03709): the linear relaxation over the intervals between uses; exact, a lower bound.
-
-    Between two uses of a file its share x in [0, 1] is kept; at no moment may what is kept exceed the tier.  What the
-    tier held before the first measured request is free to choose, which only lowers the bound.
-    """
-    import numpy as np
-    from scipy.optimize import linprog
-    from scipy.sparse import csr_matrix
-
-    entries = entries_of(sizes, at.below)
-    total_s, intervals = _intervals(requests, first, entries, at.capacity_bytes)
-    if not intervals:
-        return total_s
-    starts = sorted({begin for begin, _, _ in intervals})
-    n, m = len(intervals), len(starts)
-    # occupancy after each start is a variable of its own, which keeps the matrix sparse
-    rows, columns, values = [], [], []
-    for column, (begin, end, entry) in enumerate(intervals):
-        rows.append(bisect.bisect_left(starts, begin))
-        columns.append(column)
-        values.append(entry.size_bytes / 1e9)
-        gone = bisect.bisect_left(starts, end)
-        if gone < m:
-            rows.append(gone)
-            columns.append(column)
-            values.append(-entry.size_bytes / 1e9)
-    rows += [*range(m), *range(1, m)]
-    columns += [*range(n, n + m), *range(n, n + m - 1)]
-    values += [-1.0] * m + [1.0] * (m - 1)
-    gain = np.concatenate([[-entry.reload_s for _, _, entry in intervals], np.zeros(m)])
-    upper = np.concatenate([np.ones(n), np.full(m, at.capacity_bytes / 1e9)])
-    matrix = csr_matrix((values, (rows, columns)), shape=(m, n + m))
-    found = linprog(gain, A_eq=matrix, b_eq=np.zeros(m), bounds=np.column_stack([np.zeros(n + m), upper]), method="highs")
-    if not found.success:
-        raise RuntimeError(f"the bound was not found: {found.message}")
-    return total_s + float(found.fun)
+    """What no policy can beat (`cache.policy_bound`).  What the tier held before the first measured request is free to
+    choose, which only lowers the bound."""
+    total_s, intervals = _intervals(requests, first, entries_of(sizes, at.below), at.capacity_bytes)
+    return total_s - most_saved(intervals, at.capacity_bytes)
 
 
 def _intervals(
     requests: Sequence[Request], first: int, entries: Mapping[str, Entry], capacity_bytes: int
-) -> tuple[float, list[tuple[int, int, Entry]]]:
+) -> tuple[float, list[Interval]]:
     last: dict[str, int] = {}
     total_s, intervals = 0.0, []
     for number, request in enumerate(requests):
@@ -104,6 +72,6 @@ def _intervals(
             if number >= first:
                 total_s += entries[file].reload_s
                 if file in last and entries[file].size_bytes <= capacity_bytes:
-                    intervals.append((max(last[file], first - 1), number, entries[file]))
+                    intervals.append(Interval(max(last[file], first - 1), number, entries[file].size_bytes, entries[file].reload_s))
             last[file] = number
     return total_s, intervals

@@ -47,6 +47,7 @@ class Fetch:
         self._error: BaseException | None = None
         self._ended = False
         self._waiters: list[Priority] = []
+        self._used = False
         self._transfer: Transfer | None = None
         self._disk_done_bytes = 0
         self._started_s = time.monotonic()
@@ -118,6 +119,22 @@ class Fetch:
     def _wait_for(self, predicate: Callable[[], bool]) -> bool:
         with self._condition:
             return self._condition.wait_for(predicate, POLL_S)
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody waits for it who will use it: a load, or a prompt that is queued."""
+        return self.priority <= Priority.QUEUED
+
+    @property
+    def loads(self) -> bool:
+        """Whether a load waits for it."""
+        return self.priority is Priority.FOREGROUND
+
+    def first_use(self) -> bool:
+        """True once."""
+        with self._condition:
+            first, self._used = not self._used, True
+            return first
 
     @property
     def priority(self) -> Priority:

@@ -6,6 +6,7 @@ happens when one of them has no room.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
@@ -19,6 +20,7 @@ from ..storage.objects import Extent, ObjectHead
 from ..storage.origin import Origin
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
+from .speeds import Speeds
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
@@ -30,14 +32,23 @@ NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
 
 class Fetcher:
     def __init__(
-        self, origins: Mapping[str, Origin], catalog: Catalog, engine: TransferEngine, ram: RamTier, ssd: AnySsd, bus: EventBus
+        self,
+        origins: Mapping[str, Origin],
+        catalog: Catalog,
+        engine: TransferEngine,
+        ram: RamTier,
+        ssd: AnySsd,
+        bus: EventBus,
+        speeds: Speeds | None = None,
     ) -> None:
+        """speeds: told how long loads take"""
         self._origins = origins
         self._catalog = catalog
         self._engine = engine
         self._ram = ram
         self._ssd = ssd
         self._bus = bus
+        self.speeds = speeds or Speeds()
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -56,6 +67,8 @@ class Fetcher:
         if self._from_disk(fetch):
             return
         self._bus.emit(TierMiss("ssd", fetch.obj.subject, fetch.obj.size_bytes))
+        if fetch.needed:
+            self._ssd.missed(fetch.obj)
         with self._flight(fetch) as flight:
             if flight.waited and self._from_disk(fetch):
                 return
@@ -67,7 +80,7 @@ class Fetcher:
 
     def _from_disk(self, fetch: Fetch) -> bool:
         """False when the SSD has no copy, or a damaged one."""
-        lease = self._ssd.lease(fetch.obj)
+        lease = self._ssd.lease(fetch.obj, use=fetch.needed)
         if lease is None:
             return False
         try:
@@ -90,14 +103,16 @@ class Fetcher:
             self._bus.emit(TierDegraded("ram", error.code, str(error)))
             return fetch.reached(Goal.DISK, obj)
         allocation.populate_ahead()
+        began_s = time.monotonic()
         try:
             self._ssd.read_into(lease, allocation.view, fetch.disk_progress, lambda: fetch.cancelled)
         except BaseException:
             allocation.stop_populating()
             fetch.source = "bucket"
             raise
+        self.speeds.read_from_ssd(obj.size_bytes, time.monotonic() - began_s)
         header = parse_front(allocation.view, obj.subject)
-        entry = self._ram.publish(obj, allocation, header, lease.record.crc64)
+        entry = self._ram.publish(obj, allocation, header, lease.record.crc64, ahead=not fetch.loads)
         fetch.reached(Goal.DISK, obj)
         fetch.reached(Goal.MEMORY, obj, entry=entry)
 
@@ -112,7 +127,7 @@ class Fetcher:
         except BaseException as error:
             zone.drop(keep=not isinstance(error, NOT_RESUMABLE))
             raise
-        entry = self._ram.publish(zone.obj, zone.allocation, header, result.crc64)
+        entry = self._ram.publish(zone.obj, zone.allocation, header, result.crc64, ahead=not fetch.loads)
         fetch.reached(Goal.MEMORY, zone.obj, entry=entry)
         if zone.partial is not None:
             self._commit(fetch, zone, result)
@@ -132,6 +147,8 @@ class Fetcher:
 
     # -- onto the SSD --------------------------------------------------------------------------------------------------
     def _onto_disk(self, fetch: Fetch) -> None:
+        if fetch.needed:
+            self._ssd.missed(fetch.obj)
         entry = self._ram.peek(fetch.obj.id.digest)
         if entry is not None:
             with entry:
@@ -186,6 +203,8 @@ class Fetcher:
                 raise refused.about(fetch.obj.subject) from None
             raise
         fetch.wire_bytes = result.wire_bytes
+        if fetch.loads and not result.resumed_bytes:
+            self.speeds.read_from_bucket(zone.obj.size_bytes, result.seconds)
         if zone.obj != fetch.obj:
             self._catalog.replace(fetch.obj, zone.obj)
         return result

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.errors import ConfigError, CorruptObject
 from ..storage.events import BudgetChanged, CorruptionFound, EventBus, Pinned, Unpinned, Verified
 from ..storage.objects import RemoteObject
 from .ledger import Ledger
-from .operations import RAM, SSD, TIERS, CacheEntry, EvictOutcome, Pin, VerifyOutcome
+from .operations import RAM, SSD, TIERS, CacheEntry, EvictOutcome, Pin, Saved, TierSaved, VerifyOutcome
 from .pins import Pins
-from .policy import FROM_BUCKET, FROM_SSD, Entry, EvictionPlan, make_policy
+from .policy import EvictionPlan
+from .policy_bound import least_lost_s, lost_s
 from .ram import RamTier
-from .space import Held
+from .space_values import Held
 from .ssd_stack import AnySsd
 from .state_file import StateFile
+from .tier_choice import PolicyReport
 from .watch import LoadProgress, Watch
 
 CHECKED_BYTES = 64 << 20
@@ -167,23 +170,16 @@ class Keeping:
     # -- room ----------------------------------------------------------------------------------------------------------
     def plan_room(self, size_bytes: int, tier: str) -> EvictionPlan:
         """Who would go to make room for so many bytes more.  Asks, changes nothing."""
-        now_s = time.time()
-        if _known(tier) == RAM:
-            ram = self._ram.snapshot()
-            budget: int | None = ram.budget_bytes
-            used = ram.used_bytes
-            entries = [self._as_entry(e, FROM_SSD.reload_s(e.size_bytes), now_s) for e in self.entries() if RAM in e.tiers]
-        else:
-            ssd = self._ssd.snapshot()
-            budget, used = ssd.budget_bytes, ssd.used_bytes + ssd.reserved_bytes + ssd.leftover_bytes
-            entries = [self._as_entry(e, FROM_BUCKET.reload_s(e.size_bytes), now_s) for e in self.entries() if SSD in e.tiers]
-        policy = make_policy("lru", budget or 0)
-        policy.start_with(entries, now_s)
-        return policy.plan_room({e.digest: e for e in entries}, used + size_bytes - (budget or 1 << 62), now_s)
+        plan = (self._ram if _known(tier) == RAM else self._ssd).plan_room(size_bytes)
+        names = {entry.digest: entry.subject for entry in self.entries()} if plan.victims else {}
+        victims = tuple(replace(victim, subject=names.get(victim.digest, victim.digest)) for victim in plan.victims)
+        return replace(plan, victims=victims)
 
-    @staticmethod
-    def _as_entry(e: CacheEntry, reload_s: float, now_s: float) -> Entry:
-        return Entry(e.digest, e.size_bytes, reload_s, leased=e.leased, pinned=e.pinned, last_used_s=e.last_used_s or 0.0)
+    def saved(self, days: int, *, bound: bool) -> Saved:
+        tiers = [(RAM, self._ram.choice)]
+        tiers += [(f"{SSD}{number or ''}", directory.choice) for number, directory in enumerate(self._ssd.directories())]
+        each = tuple(_saved(tier, choice.report(days), bound=bound) for tier, choice in tiers)
+        return Saved(days, sum(one.saved_s or 0.0 for one in each if one.tier in TIERS), each)
 
     def set_budget(self, tier: str, size_bytes: int) -> None:
         """Live, and again at the next start for as long as the configuration says the same as now.  Blocks.
@@ -210,6 +206,12 @@ class Keeping:
         for tier, (size_bytes, configured) in _rows(self._budgets.read()).items():
             if self._configured.get(tier) == configured:
                 (self._ram if tier == RAM else self._ssd).set_budget(size_bytes)
+
+
+def _saved(tier: str, report: PolicyReport, *, bound: bool) -> TierSaved:
+    uses = report.recent
+    least_s = least_lost_s(report) if bound else None
+    return TierSaved(tier, report.policy, report.ranking, report.saved_s, len(uses), lost_s(uses), least_s)
 
 
 def _known(tier: str) -> str:

@@ -92,3 +92,33 @@ class WarmProgress:
     failures: tuple[WarmFailure, ...]
     cancelled: bool
     finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TierSaved:
+    """What a tier's choices were worth.
+
+    saved_s:        seconds of loading, against least recently used, over the days asked for, also of earlier processes;
+                    negative: lost.  None: the policy is a fixed one, which has no shadows to compare itself with
+    recent_uses:    the latest uses, of this process, that the next two are about; at most 10,000
+    recent_lost_s:  seconds that loading into the tier took in them, as the tier's speed says
+    recent_least_s: what nobody could have gone below, knowing the future; None: not asked for, or too little to say
+    """
+
+    tier: str
+    policy: str
+    ranking: str
+    saved_s: float | None
+    recent_uses: int
+    recent_lost_s: float
+    recent_least_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """seconds: of all tiers together, against least recently used.  Of several SSD directories only the first counts
+    in it: a use that none of them could answer is told to all."""
+
+    days: int
+    seconds: float
+    tiers: tuple[TierSaved, ...]

@@ -10,15 +10,15 @@ Not thread-safe: the tier calls it under its own lock.  A use costs some microse
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from .policy_history import MAX_ROWS, History, Remembered, Row
+from .policy_history import HALF_LIVES, MAX_ROWS, History, Remembered, Row
 from .policy_order import Order
 from .policy_rank import RANKINGS, Moment, Ranking, greedy_dual
 from .policy_room import Scored, choose, refuses, worth
-from .policy_tournament import Standing, Tournament
+from .policy_tournament import NO_ACCOUNTS, Accounts, Standing, Tournament
 
 ADAPTIVE = "adaptive"
 DEFAULT = ADAPTIVE
@@ -82,11 +82,14 @@ class Victim:
     uses: int
     expected_loss_s: float
     kept_alive: bool = False
+    subject: str = ""
+    """for people; filled in by whoever knows it"""
 
     @property
     def why(self) -> str:
         early = "; its keep-alive time was cut short" if self.kept_alive else ""
-        return f"unused for {_span(self.idle_s)}, used {self.uses} times, {self.reload_s:.1f} s to load again{early}"
+        times = "once" if self.uses == 1 else f"{self.uses} times" if self.uses else "never"
+        return f"unused for {_span(self.idle_s)}, used {times}, {self.reload_s:.1f} s to load again{early}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,10 @@ class EvictionPlan:
     admit: bool
     ranking: str
 
+    def why(self, victim: Victim) -> str:
+        """The eviction in words."""
+        return f"{victim.why}; worth least by the ranking {self.ranking} ({victim.score:.2g})"
+
     @property
     def enough(self) -> bool:
         """False: even everything that may go does not do, and then nobody is named."""
@@ -116,7 +123,7 @@ class EvictionPlan:
 class Policy(Protocol):
     name: str
 
-    def used(self, entry: Entry, now_s: float, *, hit: bool, in_use: Collection[str] = ()) -> None:
+    def used(self, entry: Entry, now_s: float, *, hit: bool, in_use: Container[str] = ()) -> None:
         """Every use, once, before the plan that a miss asks for.  in_use: digests that cannot go now (leases)."""
 
     def admitted(self, digest: str) -> None: ...
@@ -166,7 +173,7 @@ class RankedPolicy:
         return self._tournament.leader if self._tournament else self._fixed
 
     # -- what happens --------------------------------------------------------------------------------------------------
-    def used(self, entry: Entry, now_s: float, *, hit: bool, in_use: Collection[str] = ()) -> None:
+    def used(self, entry: Entry, now_s: float, *, hit: bool, in_use: Container[str] = ()) -> None:
         row = self._history.use(entry.digest, entry.size_bytes, entry.reload_s, now_s)
         row.priority = greedy_dual(row, self._floor)
         if hit and self._residents.get(entry.digest) is not row:
@@ -179,6 +186,13 @@ class RankedPolicy:
         if row is not None:
             row.entered_at = self._history.at
             self._residents[digest] = row
+
+    def expected(self, entry: Entry, now_s: float) -> None:
+        """It was fetched ahead.  One that was never used ranks as if it were being used now: who fetches ahead thinks that
+        it will be.  No use, and the shadows hear nothing of it."""
+        row = Row(entry.digest, entry.size_bytes, entry.reload_s, [1.0] * len(HALF_LIVES), self._history.at, now_s)
+        self._history.adopt(row)
+        self.admitted(entry.digest)
 
     def removed(self, digest: str) -> None:
         row = self._residents.pop(digest, None) or self._history.get(digest)
@@ -222,13 +236,13 @@ class RankedPolicy:
         for digest in self._residents.keys() - entries.keys():
             del self._residents[digest]
         unseen = [entries[digest] for digest in entries.keys() - self._residents.keys()]
-        for entry in unseen:
+        for entry in sorted(unseen, key=lambda one: (one.last_used_s, one.digest)):
             self._residents[entry.digest] = self._history.get(entry.digest) or self._unused(entry)
 
     @staticmethod
     def _unused(entry: Entry) -> Row:
         """Before everything that was seen used, the latest last."""
-        oldest = -(10**9) - int(max(0.0, 4e9 - entry.last_used_s))
+        oldest = -(10**9) - int(max(0.0, 4e9 - entry.last_used_s) * 1e6)
         return Row(entry.digest, entry.size_bytes, entry.reload_s, used_at=oldest, used_s=entry.last_used_s)
 
     def _victim(self, one: Scored, moment: Moment, kept_alive: bool) -> Victim:
@@ -251,6 +265,14 @@ class RankedPolicy:
 
     def saved_s(self, now_s: float, days: int = 7) -> float:
         return self._tournament.saved_s(now_s, days) if self._tournament else 0.0
+
+    def accounts(self) -> Accounts:
+        """For a restart; empty for a fixed policy."""
+        return self._tournament.accounts() if self._tournament else NO_ACCOUNTS
+
+    def restore_accounts(self, accounts: Accounts) -> None:
+        if self._tournament:
+            self._tournament.restore(accounts)
 
     def restore(self, remembered: Iterable[Remembered]) -> None:
         """What an earlier process knew; before the first use."""

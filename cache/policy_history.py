@@ -128,8 +128,8 @@ class History:
                 row.used_at, row.used_s, row.uses = self.at - one.idle_uses, one.used_s, one.uses
 
     def remembered(self) -> Iterator[Remembered]:
-        """Everything, for storing."""
-        for row in self._rows.values():
+        """Everything, for storing.  From any thread: a row that is used at this moment may be seen half before, half after."""
+        for row in list(self._rows.values()):
             yield Remembered(
                 row.digest, row.size_bytes, row.reload_s, tuple(row.counts), self.at - row.used_at, row.used_s, row.uses
             )

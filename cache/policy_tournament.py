@@ -6,7 +6,7 @@ of what the policy saved.  A challenger must be ahead by a margin, and old losse
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from .policy_history import Row
@@ -21,6 +21,22 @@ MARGIN = 0.03
 _LARGE = 1e12
 DAY_S = 86400.0
 DAYS = 8
+
+
+Days = Mapping[int, tuple[float, float]]
+"""by day since the epoch: seconds of loading lost by the tier itself, and by the first expert"""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What outlives the process.  recent_s: each expert's fading loss, as in `Standing`; leader: its name, or empty"""
+
+    days: Days
+    recent_s: Mapping[str, float]
+    leader: str = ""
+
+
+NO_ACCOUNTS = Accounts({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,7 @@ class Shadow:
         self._sizes: dict[str, int] = {}
         self._order = Order(self.residents)
 
-    def use(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Collection[str], weight: float) -> bool:
+    def use(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Container[str], weight: float) -> bool:
         """Whether it was a miss.  weight: of this use among the recent ones; it grows instead of all else fading."""
         if self.residents.get(row.digest) is row and self._sizes[row.digest] == row.size_bytes:
             return False
@@ -66,7 +82,7 @@ class Shadow:
             for _, _, victim in choose(self._order.lowest(needed_bytes, self.ranking, moment, ()), needed_bytes, self.ranking):
                 self._drop(victim.digest)
 
-    def _make_room(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Collection[str]) -> bool:
+    def _make_room(self, row: Row, capacity_bytes: int, moment: Moment, in_use: Container[str]) -> bool:
         needed_bytes = self.used_bytes + row.size_bytes - capacity_bytes
         if needed_bytes <= 0:
             return True
@@ -102,7 +118,7 @@ class Tournament:
     def leader(self) -> Ranking:
         return self._leader.ranking
 
-    def use(self, row: Row, moment: Moment, in_use: Collection[str], *, hit: bool) -> None:
+    def use(self, row: Row, moment: Moment, in_use: Container[str], *, hit: bool) -> None:
         before_s = self._shadows[0].lost_s
         self._weight /= MEMORY
         missed = False
@@ -129,10 +145,22 @@ class Tournament:
         return tuple(Standing(s.ranking.name, s.lost_s, s.recent_s / self._weight) for s in self._shadows)
 
     def saved_s(self, now_s: float, days: int = 7) -> float:
-        """Seconds of loading saved in the last so many days of this process against the first expert, least recently
+        """Seconds of loading saved in the last so many days against the first expert, least recently
         used with thrift (which is never worse than plain by much, mostly better); may be negative."""
         first = int(now_s // DAY_S) - days
         return sum(lru_s - own_s for day, (own_s, lru_s) in self._days.items() if day > first)
+
+    def accounts(self) -> Accounts:
+        return Accounts(dict(self._days), {s.name: s.recent_s for s in self.standings()}, self.leader.name)
+
+    def restore(self, accounts: Accounts) -> None:
+        """What an earlier process accounted for; before the first use.  Without it every start would be least recently
+        used again, for as long as it takes the others to prove themselves."""
+        self._days = dict(sorted(accounts.days.items())[-DAYS:])
+        for shadow in self._shadows:
+            shadow.recent_s = accounts.recent_s.get(shadow.ranking.name, 0.0) * self._weight
+            if shadow.ranking.name == accounts.leader and len(accounts.recent_s) == len(self._shadows):
+                self._leader = shadow
 
     def _rescale(self) -> None:
         for shadow in self._shadows:

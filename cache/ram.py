@@ -1,112 +1,52 @@
-"""The RAM tier: whole objects in the arena, by digest, least recently used first.
+"""The RAM tier: whole objects in the arena, by digest.
 
-An object that is leased is never evicted.  Evicting drops the tier's record; the memory itself comes back when the
-last tensor over it is gone.  So to make room the tier first lets go of entries that nobody's tensors hold: dropping
-one that a loaded model still holds would lose a hit and win nothing.
+An object that is leased or pinned is never evicted.  Evicting drops the tier's record; the memory itself comes back when
+the last tensor over it is gone.  So to make room the tier only lets go of entries that nobody's tensors hold: dropping
+one that a loaded model still holds would lose a hit and win nothing.  Who of the others goes is the policy's choice
+(`cache.tier_choice`); the tier acts on its plan and says why in the event.
 
-Threads: every method may be called from any thread.  ``RamTier._lock`` is held for moments only; neither the arena's
-lock nor any other is taken inside it, and events are emitted with no lock held.
+Threads: every method may be called from any thread.  ``RamTier._lock`` is held for moments only (a plan over a thousand
+entries: a millisecond); neither the arena's lock nor any other is taken inside it, and events are emitted with no lock held.
 """
 
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Container, Iterable
 
 from ..storage.errors import NoRoom
 from ..storage.events import EventBus, Evicted, Stored, TierHit
 from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
+from . import pages
 from .arena import RAISE_BUDGET, Allocation, Arena
-from .lease import Lease
-from .pins import Pins
+from .policy import FROM_SSD, EvictionPlan
+from .policy_history import Remembered
+from .policy_tournament import Accounts
+from .ram_entry import RamEntry, RamEntryFigures, RamRecord, RamSnapshot
+from .tier_choice import TierChoice
+
+__all__ = ["RamEntry", "RamEntryFigures", "RamSnapshot", "RamTier"]
 
 TIER = "ram"
+_OURS = 2
+"""references to a buffer that nobody else holds: the record's and the one that counting makes"""
 
 
-class _Record:
-    """What the tier keeps of one object.  ``buffer``, ``leases`` and ``dropped`` change under the tier's lock only.
+class _Leased:
+    """Which digests are leased, looked up, never listed."""
 
-    ``buffer`` is the tier's one reference to the memory; None once the record is dropped and no longer leased.
-    """
+    def __init__(self, records: OrderedDict[str, RamRecord]) -> None:
+        self._records = records
 
-    def __init__(self, obj: RemoteObject, buffer: Any, header: SafetensorsHeader, crc64: int | None) -> None:
-        self.obj = obj
-        self.buffer = buffer
-        self.header = header
-        self.crc64 = crc64
-        self.leases = 0
-        self.dropped = False
-
-    def drop(self) -> None:
-        self.dropped = True
-        self.forget_if_unused()
-
-    def forget_if_unused(self) -> None:
-        """So that a handle somebody keeps after its release does not keep the memory."""
-        if self.dropped and not self.leases:
-            self.buffer = None
-
-
-class RamEntry(Lease):
-    """A leased object.  Its bytes may be read until `release`; tensors made from ``buffer`` stay valid after it."""
-
-    def __init__(self, tier: RamTier, record: _Record) -> None:
-        super().__init__(lambda: tier._unlease(record))
-        self._tier = tier
-        self._record = record
-
-    def lease(self) -> RamEntry:
-        """A second lease on the same object.  Only while this one is held."""
-        return self._tier._lease(self._record)
-
-    @property
-    def obj(self) -> RemoteObject:
-        return self._record.obj
-
-    @property
-    def header(self) -> SafetensorsHeader:
-        return self._record.header
-
-    @property
-    def crc64(self) -> int | None:
-        return self._record.crc64
-
-    @property
-    def buffer(self) -> Any:
-        """The ctypes array that owns the bytes."""
-        return self._record.buffer
-
-    @property
-    def view(self) -> memoryview:
-        return memoryview(self._record.buffer).cast("B")
-
-    def __enter__(self) -> RamEntry:
-        return self
-
-
-@dataclass(frozen=True, slots=True)
-class RamEntryFigures:
-    digest: str
-    subject: str
-    size_bytes: int
-    leases: int
-
-
-@dataclass(frozen=True, slots=True)
-class RamSnapshot:
-    """used_bytes: held by entries, running loads and tensors of evicted entries; entries: least recently used first."""
-
-    budget_bytes: int
-    used_bytes: int
-    warm_free_bytes: int
-    entries: tuple[RamEntryFigures, ...]
+    def __contains__(self, digest: object) -> bool:
+        record = self._records.get(digest)  # type: ignore[call-overload]
+        return record is not None and record.leases > 0
 
 
 class RamTier:
@@ -117,60 +57,99 @@ class RamTier:
         arena: Arena,
         bus: EventBus,
         clock: Callable[[], float] = time.monotonic,
-        pins: Pins | None = None,
+        *,
+        choice: TierChoice | None = None,
+        reload_s: Callable[[RemoteObject], float] | None = None,
     ) -> None:
+        """choice:   who goes when room is needed
+        reload_s: what it costs to load an object again; quick, asked without the tier's lock
+        """
         self._arena = arena
         self._bus = bus
         self._clock = clock
-        self._pins = pins or Pins()
+        self._choice = TierChoice(arena.budget_bytes) if choice is None else choice
+        self._choice.resize(arena.budget_bytes)
+        self.reload_s = reload_s or (lambda obj: FROM_SSD.reload_s(obj.size_bytes))
         # reentrant: the garbage collector may end a forgotten `with entry:` in the very thread that holds the lock
         self._lock = threading.RLock()
-        self._records: OrderedDict[str, _Record] = OrderedDict()  # least recently used first
+        self._records: OrderedDict[str, RamRecord] = OrderedDict()  # least recently used first
+        self._leased = _Leased(self._records)
         self._reserved_s: weakref.WeakKeyDictionary[Allocation, float] = weakref.WeakKeyDictionary()
 
+    # -- use -----------------------------------------------------------------------------------------------------------
     def get(self, digest: str) -> RamEntry | None:
-        """The object, leased, or None."""
+        """The object, leased, or None.  A use of it."""
         started_s = self._clock()
+        record = self._records.get(digest)
+        reload_s = 0.0 if record is None else self.reload_s(record.obj)
         with self._lock:
             record = self._records.get(digest)
             if record is None:
                 return None
             self._records.move_to_end(digest)
             record.leases += 1
+            self._choice.used(digest, record.obj.size_bytes, reload_s, self._leased, hit=True)
         self._bus.emit(TierHit(TIER, record.obj.subject, record.obj.size_bytes, self._clock() - started_s))
         return RamEntry(self, record)
 
+    def missed(self, obj: RemoteObject, *, first: bool = True) -> None:
+        """A use that the tier could not answer; before the object is fetched.  ``first``: not of a load under way."""
+        reload_s = self.reload_s(obj)
+        with self._lock:
+            self._choice.used(obj.id.digest, obj.size_bytes, reload_s, self._leased, hit=not first)
+
+    def used(self, obj: RemoteObject) -> bool:
+        """A use of an entry that was not asked for: the model made from it was still there.  False: there is none."""
+        reload_s = self.reload_s(obj)
+        with self._lock:
+            if obj.id.digest not in self._records:
+                return False
+            self._records.move_to_end(obj.id.digest)
+            self._choice.used(obj.id.digest, obj.size_bytes, reload_s, self._leased, hit=True)
+            return True
+
+    def keep(self, digests: list[str], until_s: float) -> None:
+        """See `TierChoice.keep`."""
+        with self._lock:
+            self._choice.keep(digests, until_s)
+
     def reserve(self, obj: RemoteObject, size_bytes: int) -> Allocation:
-        """Memory for an object that is on its way.  Evicts what it has to; raises NoRoom when that is not enough."""
-        evicted: list[_Record] = []
+        """Memory for an object that is on its way.  Evicts what it has to; raises NoRoom when that is not enough, and then
+        has evicted nothing unless an entry turned out to be in use on the way."""
         allocation = None
-        try:
-            if size_bytes <= self._arena.budget_bytes:
-                allocation = self._make_room(size_bytes, evicted)
-                if allocation is None:
-                    # tensors in reference cycles may be all that holds the memory
-                    gc.collect()
-                    allocation = self._make_room(size_bytes, evicted)
-        finally:
-            self._tell_evicted(evicted, "room")
+        if size_bytes <= self._arena.budget_bytes:
+            allocation = self._make_room(size_bytes)
+            if allocation is None:
+                # tensors in reference cycles may be all that holds the memory
+                gc.collect()
+                allocation = self._make_room(size_bytes)
         if allocation is None:
             raise self._no_room(obj, size_bytes)
         with self._lock:
             self._reserved_s[allocation] = self._clock()
         return allocation
 
-    def publish(self, obj: RemoteObject, allocation: Allocation, header: SafetensorsHeader, crc64: int | None) -> RamEntry:
+    def publish(
+        self, obj: RemoteObject, allocation: Allocation, header: SafetensorsHeader, crc64: int | None, *, ahead: bool = False
+    ) -> RamEntry:
         """Makes a reserved, completely written object available; returns it leased.
 
         An entry with the same digest is replaced; whoever holds the old one keeps it.
+        ahead: nobody has asked for it yet
         """
-        record = _Record(obj, allocation.buffer, header, crc64)
+        record = RamRecord(obj, allocation.buffer, header, crc64)
         record.leases = 1
+        reload_s = self.reload_s(obj)
         with self._lock:
             replaced = self._records.pop(obj.id.digest, None)
             if replaced is not None:
                 replaced.drop()
+                self._choice.removed(obj.id.digest)
             self._records[obj.id.digest] = record
+            if ahead:
+                self._choice.came_ahead(obj.id.digest, obj.size_bytes, reload_s)
+            else:
+                self._choice.admitted(obj.id.digest)
             now_s = self._clock()
             seconds = now_s - self._reserved_s.pop(allocation, now_s)
         if replaced is not None:
@@ -184,7 +163,7 @@ class RamTier:
             record = self._records.get(digest)
             if record is None or record.leases:
                 return False
-            del self._records[digest]
+            self._remove(digest)
             record.drop()
         self._tell_evicted([record], "asked")
         return True
@@ -198,19 +177,20 @@ class RamTier:
                 return 0, ""
             if record.leases:
                 return 0, "leased"
-            if self._pins.holds(record.obj):
+            if self._choice.pins.holds(record.obj):
                 return 0, "pinned"
             if not self._let_go(record):
                 return 0, "loaded"
-            del self._records[digest]
+            self._remove(digest)
         self._tell_evicted([record], "asked")
         return record.obj.size_bytes, ""
 
     def condemn(self, digest: str) -> None:
         """Its bytes are wrong: nobody gets it any more; who holds it keeps it."""
         with self._lock:
-            record = self._records.pop(digest, None)
+            record = self._records.get(digest)
             if record is not None:
+                self._remove(digest)
                 record.drop()
         if record is not None:
             self._tell_evicted([record], "damaged")
@@ -235,22 +215,38 @@ class RamTier:
     def set_budget(self, budget_bytes: int) -> None:
         """From now on.  What is in use stays; idle entries go until the rest fits, as far as that is possible."""
         self._arena.set_budget(budget_bytes)
-        self.shrink_to(budget_bytes)
+        with self._lock:
+            self._choice.resize(budget_bytes)
+        self.shrink_to(budget_bytes, "budget")
 
     def shrink_to(self, used_bytes: int, reason: str = "room") -> int:
         """Evicts idle entries until no more than this is held, and gives free memory above it back to the system.
 
         Returns the bytes that were evicted; the budget stays what it is.
         """
-        evicted: list[_Record] = []
-        with self._lock:
-            candidates = list(self._records)
-        while self._arena.used_bytes > used_bytes and self._evict_next(candidates, evicted):
-            pass
-        self._tell_evicted(evicted, reason)
+        freed_bytes, busy = 0, set[str]()
+        while (excess := self._arena.used_bytes - used_bytes) > 0:
+            plan = self._plan(excess, busy, at_most=True)
+            if not plan.victims:
+                break
+            freed_bytes += self._carry_out(plan, busy, reason)
         figures = self._arena.figures()
         self._arena.trim(max(0, figures.used_bytes + figures.warm_free_bytes - used_bytes))
-        return sum(record.obj.size_bytes for record in evicted)
+        return freed_bytes
+
+    def plan_room(self, size_bytes: int) -> EvictionPlan:
+        """Who would go for an object of this size.  Changes nothing."""
+        return self._plan(self._shortage(size_bytes), ())
+
+    @property
+    def choice(self) -> TierChoice:
+        """For `remembered`, `accounts` and `report`; everything else is the tier's own."""
+        return self._choice
+
+    def recall(self, remembered: Iterable[Remembered], accounts: Accounts) -> None:
+        """What an earlier process knew of uses."""
+        with self._lock:
+            self._choice.recall(remembered, accounts, ())
 
     def snapshot(self) -> RamSnapshot:
         figures = self._arena.figures()
@@ -270,30 +266,35 @@ class RamTier:
         self._arena.close()
 
     # -- leases ------------------------------------------------------------------------------------------------------
-    def _lease(self, record: _Record) -> RamEntry:
+    def _lease(self, record: RamRecord) -> RamEntry:
         with self._lock:
             record.leases += 1
         return RamEntry(self, record)
 
-    def _unlease(self, record: _Record) -> None:
+    def _unlease(self, record: RamRecord) -> None:
         with self._lock:
             record.leases -= 1
             record.forget_if_unused()
 
     # -- room --------------------------------------------------------------------------------------------------------
-    def _make_room(self, size_bytes: int, evicted: list[_Record]) -> Allocation | None:
-        """Evicts idle entries, least recently used first, until the arena has room.  None when it never has.
+    def _make_room(self, size_bytes: int) -> Allocation | None:
+        """Evicts by plan until the arena has room.  None when all that may go would not do.
 
         The arena is asked without the tier's lock: it may give gigabytes of pages back, and hits should not wait.
         """
-        with self._lock:
-            if size_bytes > self._arena.budget_bytes - self._kept_bytes():
-                return None  # evicting everything would not do
-            candidates = list(self._records)
-        allocation = self._try_allocate(size_bytes)
-        while allocation is None and self._evict_next(candidates, evicted):
-            allocation = self._try_allocate(size_bytes)
+        busy: set[str] = set()
+        while (allocation := self._try_allocate(size_bytes)) is None:
+            # not short, and refused all the same: the system has no memory, so what the object takes has to go
+            shortage = self._shortage(size_bytes)
+            plan = self._plan(shortage if shortage > 0 else size_bytes, busy)
+            if not plan.victims:
+                return None
+            self._carry_out(plan, busy, "room")
         return allocation
+
+    def _shortage(self, size_bytes: int) -> int:
+        figures = self._arena.figures()
+        return figures.used_bytes + pages.round_up(max(size_bytes, 1), pages.PAGE) - figures.budget_bytes
 
     def _try_allocate(self, size_bytes: int) -> Allocation | None:
         try:
@@ -301,22 +302,45 @@ class RamTier:
         except NoRoom:
             return None
 
-    def _evict_next(self, candidates: list[str], evicted: list[_Record]) -> bool:
-        """Evicts the first candidate that is idle by now; takes what it looked at from the list."""
-        while candidates:
-            digest = candidates.pop(0)
+    def _plan(self, needed_bytes: int, busy: Container[str], *, at_most: bool = False) -> EvictionPlan:
+        """at_most: when everything that may go does not do, everything."""
+        with self._lock:
+            entries = {
+                digest: self._choice.entry(
+                    digest,
+                    record.obj.size_bytes,
+                    0.0,
+                    leased=record.leases > 0 or digest in busy or sys.getrefcount(record.buffer) > _OURS,
+                    pinned=self._choice.pins.holds(record.obj),
+                    last_used_s=float(order),  # only compared with each other, where the policy has seen no use
+                )
+                for order, (digest, record) in enumerate(self._records.items())
+            }
+            return self._choice.plan_what_goes(entries, needed_bytes) if at_most else self._choice.plan(entries, needed_bytes)
+
+    def _carry_out(self, plan: EvictionPlan, busy: set[str], reason: str) -> int:
+        """Bytes that came back.  Whoever is in use by now is noted as busy."""
+        freed_bytes = 0
+        for victim in plan.victims:
             with self._lock:
-                record = self._records.get(digest)
-                if record is None or record.leases or self._pins.holds(record.obj):
+                record = self._records.get(victim.digest)
+                if record is None:
                     continue
-                if self._let_go(record):
-                    del self._records[digest]
-                    evicted.append(record)
-                    return True
-        return False
+                if record.leases or not self._let_go(record):
+                    busy.add(victim.digest)
+                    continue
+                self._remove(victim.digest)
+            freed_bytes += record.obj.size_bytes
+            self._bus.emit(Evicted(TIER, record.obj.subject, record.obj.size_bytes, reason, plan.why(victim)))
+        return freed_bytes
+
+    def _remove(self, digest: str) -> None:
+        """With the lock held."""
+        del self._records[digest]
+        self._choice.removed(digest)
 
     @staticmethod
-    def _let_go(record: _Record) -> bool:
+    def _let_go(record: RamRecord) -> bool:
         """Drops the tier's reference; takes it back, and says False, when somebody else keeps the memory alive."""
         watched = weakref.ref(record.buffer)
         record.buffer = None
@@ -324,10 +348,7 @@ class RamTier:
         record.dropped = record.buffer is None
         return record.dropped
 
-    def _kept_bytes(self) -> int:
-        return sum(record.obj.size_bytes for record in self._records.values() if record.leases or self._pins.holds(record.obj))
-
-    def _tell_evicted(self, records: list[_Record], reason: str) -> None:
+    def _tell_evicted(self, records: list[RamRecord], reason: str) -> None:
         for record in records:
             self._bus.emit(Evicted(TIER, record.obj.subject, record.obj.size_bytes, reason))
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Set
+from dataclasses import replace
 
 from ..storage.errors import NoRoom
 from ..storage.events import EventBus, Evicted, TierDegraded
@@ -17,54 +17,23 @@ from ..storage.objects import RemoteObject
 from .disk import Disk
 from .disk_errors import disk_error, out_of_inodes
 from .entries import Entries, Found
+from .entry_names import EntryNames
 from .leases import LeaseFiles
 from .partial import PartialFile
 from .partials import Leftover, Partials
 from .paths import Layout
-from .pins import Pins
-from .record import Record, RecordFromNewer
+from .policy import FROM_BUCKET, Entry, EvictionPlan, TierSpeed
+from .policy_history import Remembered
+from .policy_tournament import Accounts
+from .record import Record
+from .space_values import Held, Limits, SsdSnapshot, no_room, not_worth_it
+from .tier_choice import TierChoice
 from .usage import UsageTable
 
 ENTRIES_A_RETRY = 4
 """evicted together when a disk is full against the figures; they free 12 inodes, a new object takes 6"""
 RESCAN_S = 2.0
 """how old the table may be before room is made by it: other processes add and evict too (10,000 entries: 0.2 s)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """budget_bytes:     for entries, partials and quarantine together; None: what the disk leaves
-    free_floor_bytes: stay free on the disk whatever the budget says
-    """
-
-    budget_bytes: int | None
-    free_floor_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class SsdSnapshot:
-    """reserved_bytes: full size of what is on its way; leftover_bytes: unfinished downloads of others, quarantine"""
-
-    entries: int
-    used_bytes: int
-    reserved_bytes: int
-    leftover_bytes: int
-    budget_bytes: int | None
-    free_floor_bytes: int
-    leases: int
-    writable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An entry as the table knows it.  origin, key: empty until its record was read; last_used_s: since the epoch"""
-
-    digest: str
-    size_bytes: int
-    last_used_s: float
-    leased: bool
-    origin: str = ""
-    key: str = ""
 
 
 class Space:
@@ -80,11 +49,14 @@ class Space:
         lease_files: LeaseFiles,
         bus: EventBus,
         clock: Callable[[], float],
-        pins: Pins | None = None,
+        choice: TierChoice | None = None,
+        speed: Callable[[], TierSpeed] = lambda: FROM_BUCKET,
     ) -> None:
+        """speed: of the bucket, as measured"""
         self._limits = limits
-        self._pins = pins or Pins()
-        self._names: dict[str, tuple[str, str]] = {}
+        self._choice = TierChoice() if choice is None else choice
+        self._speed = speed
+        self._names = EntryNames(entries)
         self._disk = disk
         self._layout = layout
         self._entries = entries
@@ -95,6 +67,7 @@ class Space:
         self.room_lock = threading.RLock()
         self._lock = threading.Lock()
         self._table = UsageTable()
+        self._wanted: set[str] = set()
         self._lease_names: dict[str, str] = {}
         self._active: set[PartialFile] = set()
         self._leftovers: tuple[Leftover, ...] = ()
@@ -105,8 +78,13 @@ class Space:
         """Brings the table up to date with the disk.  Stat only."""
         found = list(self._entries.walk())
         with self._lock:
-            self._table.scanned(found, self._clock())
-            self._names = {digest: name for digest, name in self._names.items() if digest in self._table}
+            first = self._scanned_s is None
+            for entry in self._table.scanned(found, self._clock()):
+                if not first:  # another process's use or fetch: it counts here too, and cost this process nothing
+                    self._note_use(entry, hit=True)
+            if first:
+                self._choice.resize(self._capacity_bytes())
+            self._names.keep(self._table)
             self._scanned_s = time.monotonic()
         self.look_for_leftovers()
 
@@ -138,35 +116,73 @@ class Space:
         """Memory only; names are there once `name_entries` or a use has seen them."""
         with self._lock:
             return tuple(
-                Held(e.digest, e.size_bytes, e.last_used_s, e.digest in self._table.leased, *self._names.get(e.digest, ("", "")))
+                Held(e.digest, e.size_bytes, e.last_used_s, e.digest in self._table.leased, *self._names.of(e.digest))
                 for e in self._table.entries()
             )
 
     def name_entries(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Reads the records of entries whose names are not known yet: a small file each.  Never raises."""
         with self._lock:
-            unknown = [entry.digest for entry in self._table.entries() if entry.digest not in self._names]
-        for digest in unknown:
-            if stopped():
-                return
-            try:
-                record = self._entries.read_record(digest)
-            except RecordFromNewer:
-                record = None
-            with self._lock:
-                self._names[digest] = (record.origin, record.key) if record else ("", "")
+            digests = [entry.digest for entry in self._table.entries()]
+        self._names.read(digests, stopped)
 
     def used(self, record: Record) -> float:
-        """Notes a use or a new entry; returns the time that counts for it."""
-        digest = record.id.digest
+        """Notes a use; returns the time that counts for it."""
         with self._lock:
-            self._names[digest] = (record.origin, record.key)
-            return self._table.used(digest, record.size_bytes, self._clock())
+            used_s = self._seen(record)
+            self._note_use(Found(record.id.digest, record.size_bytes, used_s), hit=True)
+            return used_s
+
+    def came(self, record: Record) -> float:
+        """Notes a new entry; returns the time that counts for it."""
+        with self._lock:
+            digest, size_bytes = record.id.digest, record.size_bytes
+            if digest in self._wanted:
+                self._wanted.discard(digest)
+                self._choice.admitted(digest)
+            else:
+                self._choice.came_ahead(digest, size_bytes, self._speed().reload_s(size_bytes))
+            return self._seen(record)
+
+    def missed(self, digest: str, size_bytes: int) -> None:
+        """A use that the tier could not answer, before room is made for the object."""
+        with self._lock:
+            self._wanted.add(digest)
+            self._note_use(Found(digest, size_bytes, 0.0), hit=False)
+
+    def holds(self, digest: str) -> bool:
+        return digest in self._table
+
+    def keep(self, digests: list[str], until_s: float) -> None:
+        """See `TierChoice.keep`."""
+        with self._lock:
+            self._choice.keep(digests, until_s)
+
+    def recall(self, remembered: Iterable[Remembered], accounts: Accounts) -> None:
+        """What an earlier process knew of uses; after the first scan."""
+        with self._lock:
+            held = self._table.entries_for(self._choice, frozenset(), self._speed())
+            self._choice.recall(remembered, accounts, held.values())
+
+    def _seen(self, record: Record) -> float:
+        self._names.note(record)
+        return self._table.used(record.id.digest, record.size_bytes, self._clock())
+
+    def _note_use(self, entry: Found, *, hit: bool) -> None:
+        """With the lock held."""
+        self._choice.used(entry.digest, entry.size_bytes, self._speed().reload_s(entry.size_bytes), self._table.leased, hit=hit)
+
+    def _capacity_bytes(self) -> int:
+        """What the tier may grow to: its budget, or what the disk leaves.  With the lock held."""
+        try:
+            most = self._table.used_bytes + self._disk.free_bytes(self._layout.root) - self._limits.free_floor_bytes
+        except OSError:
+            most = self._table.used_bytes
+        return max(0, most if self._limits.budget_bytes is None else min(most, self._limits.budget_bytes))
 
     def gone(self, digest: str) -> None:
         with self._lock:
-            self._table.gone(digest)
-            self._names.pop(digest, None)
+            self._forget(digest)
         self.look_for_leftovers()
 
     def began(self, partial: PartialFile) -> None:
@@ -209,9 +225,9 @@ class Space:
         with self.room_lock:
             try:
                 self.scan()
-                pinned = self._pinned_digests()
+                spared = self._lease_files.live() | self._pinned_digests()
                 with self._lock:
-                    idle = self._table.plan(1 << 62, self._lease_files.live() | pinned).victims
+                    idle = self._table.idle(spared)
                 some_bytes = sum(e.size_bytes for e in idle[:ENTRIES_A_RETRY])
                 self.make_room(obj, 0, at_least=some_bytes if out_of_inodes(self._layout.root) else max(size_bytes, some_bytes))
             except (NoRoom, OSError):
@@ -222,10 +238,11 @@ class Space:
         """Whether an object fits without evicting anything.  Raises OSError."""
         return self._shortage(size_bytes, 0) <= 0
 
-    def make_room(self, obj: RemoteObject, size_bytes: int, held_bytes: int = 0, at_least: int = 0) -> None:
+    def make_room(self, obj: RemoteObject, size_bytes: int, held_bytes: int = 0, at_least: int = 0, *, must: bool = True) -> None:
         """Evicts until ``size_bytes`` fit, of which an adopted partial holds ``held_bytes``.  With the room lock held.
 
-        ``at_least``: bytes to evict whatever the figures say.
+        at_least: bytes to evict whatever the figures say
+        must:     False: raises NotWorthIt when those who would have to go are worth more than the object
 
         Raises NoRoom, and then has deleted nothing unless an entry turned out to be in use on the way.  What is
         freed is counted, not measured: some file systems return the blocks later, and measuring would evict on.
@@ -238,33 +255,59 @@ class Space:
         while needed > 0:
             with self._lock:
                 reclaimable = sum(p.size_bytes for p in self._reclaimable())
-                plan = self._table.plan(needed - reclaimable, spared)
+                newcomer = Entry(obj.id.digest, size_bytes, self._speed().reload_s(size_bytes))
+                plan = self._plan(needed - reclaimable, spared, newcomer)
+                idle_bytes = sum(e.size_bytes for e in self._table.idle(spared))
             if not plan.enough:
-                raise self._no_room(obj, size_bytes, plan.needed_bytes - plan.freed_bytes)
+                raise self._no_room(obj, size_bytes, needed - reclaimable - idle_bytes)
+            if not must and not plan.admit:
+                raise not_worth_it(obj.subject, plan)
             needed -= self._reclaim_leftovers(needed)
-            for victim in plan.victims:
-                if needed <= 0:
-                    break
-                if self._evict(victim):
-                    needed -= victim.size_bytes
-                else:
-                    spared.add(victim.digest)
+            needed -= self._carry_out(plan, needed, spared, "room")
 
     def set_budget(self, budget_bytes: int | None) -> None:
         """From now on; evicts what is above it.  What cannot go stays, until the next object needs room."""
         with self.room_lock:
             self._limits = replace(self._limits, budget_bytes=budget_bytes)
             self.scan()
+            with self._lock:
+                self._choice.resize(self._capacity_bytes())
             excess = self._shortage(0, 0)
             if excess <= 0:
                 return
             excess -= self._reclaim_leftovers(excess)
             spared = self._lease_files.live() | self._pinned_digests()
+            while excess > 0:
+                with self._lock:
+                    entries = self._table.entries_for(self._choice, spared, self._speed())
+                    plan = self._choice.plan_what_goes(entries, excess)
+                if not plan.victims:
+                    break
+                excess -= self._carry_out(plan, excess, spared, "budget")
+
+    def plan_room(self, size_bytes: int) -> EvictionPlan:
+        """Who would go for an object of this size.  Changes nothing; asks the disk for its free space only."""
+        shortage = self._shortage(size_bytes, 0)
+        with self._lock:
+            return self._plan(shortage - sum(p.size_bytes for p in self._reclaimable()), self._names.pinned(self._choice.pins))
+
+    def _plan(self, needed_bytes: int, spared: Set[str], newcomer: Entry | None = None) -> EvictionPlan:
+        """With the lock held."""
+        return self._choice.plan(self._table.entries_for(self._choice, spared, self._speed()), needed_bytes, newcomer)
+
+    def _carry_out(self, plan: EvictionPlan, needed_bytes: int, spared: set[str], reason: str) -> int:
+        """Bytes that went, at least ``needed_bytes`` where nobody turned out to be in use; those are spared from now on."""
+        freed_bytes = 0
+        for victim in plan.victims:
+            if freed_bytes >= needed_bytes:
+                break
             with self._lock:
-                idle = self._table.plan(1 << 62, spared).victims
-            for victim in idle:
-                if excess > 0 and self._evict(victim, "budget"):
-                    excess -= victim.size_bytes
+                found = self._table.get(victim.digest)
+            if found is not None and self._evict(found, reason, plan.why(victim)):
+                freed_bytes += found.size_bytes
+            else:
+                spared.add(victim.digest)
+        return freed_bytes
 
     def let_go(self, digest: str) -> tuple[int, str]:
         """For who wants it gone: bytes freed, or why it stays: "leased", "pinned", "newer", "busy"; "" where there is none."""
@@ -282,12 +325,10 @@ class Space:
             return (found.size_bytes, "") if self._evict(found, "asked") else (0, "busy")
 
     def _pinned_digests(self) -> set[str]:
-        if self._pins.none:
+        if self._choice.pins.none:
             return set()
         self.name_entries()
-        with self._lock:
-            names = list(self._names.items())
-        return {digest for digest, name in names if self._pins.holds_key(*name)}
+        return self._names.pinned(self._choice.pins)
 
     def held_by(self, directory: object) -> int:
         """Bytes on the disk of one leftover."""
@@ -328,7 +369,13 @@ class Space:
             return False  # a file in use on Windows: `make_room` looks further
         return True
 
-    def _evict(self, victim: Found, reason: str = "room") -> bool:
+    def _forget(self, digest: str) -> None:
+        """With the lock held."""
+        self._table.gone(digest)
+        self._names.forget(digest)
+        self._choice.removed(digest)
+
+    def _evict(self, victim: Found, reason: str, why: str = "") -> bool:
         """False when its bytes stay: leased meanwhile, of a newer Model Stream, or open on Windows."""
         if self._entries.is_from_newer(victim.digest):
             return False
@@ -344,9 +391,8 @@ class Space:
                 self._entries.put_back(victim.digest, taken)
                 return False
         with self._lock:
-            self._table.gone(victim.digest)
-            self._names.pop(victim.digest, None)
-        self._bus.emit(Evicted("ssd", record.subject if record else victim.digest, victim.size_bytes, reason))
+            self._forget(victim.digest)
+        self._bus.emit(Evicted("ssd", record.subject if record else victim.digest, victim.size_bytes, reason, why))
         try:
             self._partials.discard(taken)
         except OSError:
@@ -359,25 +405,10 @@ class Space:
         return ours | self._lease_files.live()
 
     def _no_room(self, obj: RemoteObject, size_bytes: int, lacking_bytes: int) -> NoRoom:
-        shown = self.snapshot(writable=True)
-        budget = "no budget" if shown.budget_bytes is None else f"a budget of {_gb(shown.budget_bytes)}"
-        free = _gb(self._disk.free_bytes(self._layout.root))
-        return NoRoom(
-            "the SSD has no room for the object",
-            subject=obj.subject,
-            cause=(
-                f"it needs {_gb(size_bytes)}, {_gb(lacking_bytes)} are lacking; the tier has {budget}, {_gb(shown.used_bytes)} in "
-                f"{shown.entries} entries ({shown.leases} in use), {_gb(shown.reserved_bytes)} on the way; the disk has {free} free, "
-                f"of which {_gb(shown.free_floor_bytes)} stay free"
-            ),
-            next_step="raise ssd.budget_gb, lower ssd.free_floor_gb, or free space on the disk",
-        )
+        shown, free_bytes = self.snapshot(writable=True), self._disk.free_bytes(self._layout.root)
+        return no_room(obj.subject, size_bytes, lacking_bytes, shown, free_bytes)
 
     def _leftover_bytes(self) -> int:
         """With the lock held.  Our own partials are counted as reserved, not here."""
         own = {p.directory for p in self._active}
         return sum(p.size_bytes for p in self._leftovers if p.path not in own)
-
-
-def _gb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.2f} GB"

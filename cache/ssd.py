@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..storage.errors import DiskFailed
@@ -25,13 +25,17 @@ from .owners import Owners
 from .partial import FULL, PartialFile, Tools
 from .partials import Partials
 from .paths import RECORD_NAME, Layout, make_private, refuse_unsafe
-from .pins import Pins
+from .policy import FROM_BUCKET, EvictionPlan, TierSpeed
+from .policy_history import Remembered
+from .policy_tournament import Accounts
 from .record import CHUNK_BYTES, Record
-from .space import Held, Limits, Space, SsdSnapshot
+from .space import Space
+from .space_values import Held, Limits, SsdSnapshot
 from .ssd_flight import Flight, FlightLocks
 from .ssd_lease import SsdLease
 from .ssd_reader import SsdReader
 from .sweep import SweepReport, sweep
+from .tier_choice import TierChoice
 from .writeback import WriteBehind
 
 __all__ = ["SsdLease", "SsdSnapshot", "SsdTier"]
@@ -49,7 +53,8 @@ class SsdTier:
     free_floor_bytes: stay free on the disk whatever the budget says
     shared:           a directory that somebody else fills: it is read, never written to
     hold_s:           how long a landed chunk waits for the disk while its object is on its way into RAM
-    pins:             what the user wants kept
+    choice:           who goes when room is needed; its own for each directory
+    speed:            of the bucket, as measured
     """
 
     def __init__(
@@ -65,7 +70,8 @@ class SsdTier:
         chunk_bytes: int = CHUNK_BYTES,
         shared: bool = False,
         hold_s: float = HOLD_S,
-        pins: Pins | None = None,
+        choice: TierChoice | None = None,
+        speed: Callable[[], TierSpeed] = lambda: FROM_BUCKET,
     ) -> None:
         self._layout = Layout(root)
         self._bus = bus
@@ -77,7 +83,10 @@ class SsdTier:
         self._partials = Partials(self._disk, self._layout, owners, chunk_bytes)
         self._tools = Tools(self._disk, WriteBehind(), bus, clock, chunk_bytes, hold_s)
         limits = Limits(budget_bytes, free_floor_bytes)
-        self._space = Space(limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock, pins)
+        self.choice = TierChoice() if choice is None else choice
+        self._space = Space(
+            limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock, self.choice, speed
+        )
         self._reader = SsdReader(self._disk, self._entries, self._partials, self._space, bus, shared=shared)
         self._flights = FlightLocks(self._disk, self._layout)
         self._shared = shared
@@ -179,6 +188,38 @@ class SsdTier:
         """From now on; evicts what is above it."""
         self._space.set_budget(budget_bytes)
 
+    def plan_room(self, size_bytes: int) -> EvictionPlan:
+        """Who would go for an object of this size.  Changes nothing."""
+        return self._space.plan_room(size_bytes)
+
+    def missed(self, obj: RemoteObject) -> None:
+        """Somebody wants it and it is not here: a use, before room is made for it."""
+        self._space.missed(obj.id.digest, obj.size_bytes)
+
+    def noted(self, obj: RemoteObject) -> bool:
+        """A use of an entry that was not asked for: the model made from it was still there.  False: there is none."""
+        if not self._space.holds(obj.id.digest):
+            return False
+        record = self._reader.find(obj)
+        if record is not None:
+            self._used(record)
+        return record is not None
+
+    def holds(self, digest: str) -> bool:
+        """From memory; `lookup` looks at the disk."""
+        return self._space.holds(digest)
+
+    def directories(self) -> tuple[SsdTier, ...]:
+        return (self,)
+
+    def keep(self, digests: list[str], until_s: float) -> None:
+        """See `TierChoice.keep`."""
+        self._space.keep(digests, until_s)
+
+    def recall(self, remembered: Iterable[Remembered], accounts: Accounts) -> None:
+        """What an earlier process knew of uses; once it is started."""
+        self._space.recall(remembered, accounts)
+
     def snapshot(self) -> SsdSnapshot:
         return self._space.snapshot(writable=self.writable)
 
@@ -210,12 +251,12 @@ class SsdTier:
         return SsdLease(self, obj, self._entries.path_for(obj), record, lambda: self._space.give_lease_back(digest))
 
     def _used(self, record: Record) -> None:
-        digest = record.id.digest
-        used_s = self._space.used(record)
-        if not self.writable:
-            return
-        with contextlib.suppress(OSError):  # a read-only directory: the use counts in this process only
-            self._disk.touch(self._layout.entry(digest) / RECORD_NAME, used_s)
+        self._touch(record, self._space.used(record))
+
+    def _touch(self, record: Record, used_s: float) -> None:
+        if self.writable:
+            with contextlib.suppress(OSError):  # a read-only directory: the use counts in this process only
+                self._disk.touch(self._layout.entry(record.id.digest) / RECORD_NAME, used_s)
 
     def read_into(
         self,
@@ -282,30 +323,31 @@ class SsdTier:
         finally:
             flight.release()
 
-    def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
+    def begin(self, obj: RemoteObject, head: ObjectHead, *, must: bool = True) -> PartialFile:
         """Room for the object and a partial of it: that of a dead process where there is one, else a new one.
 
-        Raises NoRoom with the figures, or DiskFailed.  May delete entries.
+        Raises NoRoom with the figures, or DiskFailed; with ``must`` False also NotWorthIt, a NoRoom, when those who would
+        have to go are worth more.  May delete entries.
         """
         try:
             self.start()
             self._refuse_unwritable(obj)
             try:
-                return self._begin(obj, head)
+                return self._begin(obj, head, must=must)
             except FileNotFoundError:
                 self._make_directories()  # somebody has deleted them under us
             except OSError as error:
                 if error.errno not in FULL or not self._space.make_more_room(obj, head.size_bytes):
                     raise
-            return self._begin(obj, head)
+            return self._begin(obj, head, must=must)
         except OSError as error:
             raise disk_error(error, "the SSD cannot take the object", obj.subject, self._layout.root) from error
 
-    def _begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
+    def _begin(self, obj: RemoteObject, head: ObjectHead, *, must: bool) -> PartialFile:
         with self._space.room_lock:
             adopted = self._partials.adopt(obj, head, self._clock())
             self._space.look_for_leftovers()
-            return self._open_partial(obj, head, adopted)
+            return self._open_partial(obj, head, adopted, must=must)
 
     def _refuse_unwritable(self, obj: RemoteObject) -> None:
         """Raises DiskFailed, also when the disk was taken away: what lies below its name now is another disk."""
@@ -317,11 +359,11 @@ class SsdTier:
         if cause:
             raise DiskFailed("the SSD cannot take the object", subject=obj.subject, cause=cause, next_step=step)
 
-    def _open_partial(self, obj: RemoteObject, head: ObjectHead, adopted: Path | None) -> PartialFile:
+    def _open_partial(self, obj: RemoteObject, head: ObjectHead, adopted: Path | None, *, must: bool) -> PartialFile:
         """Called with the room lock.  An adopted partial that cannot be used now stays for later."""
         directory = adopted
         try:
-            self._space.make_room(obj, head.size_bytes, self._space.held_by(adopted))
+            self._space.make_room(obj, head.size_bytes, self._space.held_by(adopted), must=must)
             if directory is None:
                 directory = self._partials.create(obj, head)
             partial = PartialFile(obj, head, directory, self._tools, self, adopted=adopted is not None)
@@ -346,7 +388,7 @@ class SsdTier:
     def ended(self, partial: PartialFile, record: Record | None, *, kept: bool) -> None:
         self._space.ended(partial)
         if record is not None:
-            self._used(record)
+            self._touch(record, self._space.came(record))
             self._reader.trust(partial.obj)
         try:
             if kept:

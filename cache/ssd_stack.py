@@ -19,11 +19,14 @@ from ..storage.events import EventBus
 from ..storage.objects import ObjectHead, RemoteObject
 from .partial import PartialFile
 from .pins import Pins
+from .policy import DEFAULT, EvictionPlan
 from .record import Record
-from .space import Held, SsdSnapshot
+from .space_values import Held, SsdSnapshot
+from .speeds import Speeds
 from .ssd import SsdTier
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
+from .tier_choice import TierChoice
 
 Progress = Callable[[int], None]
 ShouldStop = Callable[[], bool]
@@ -44,7 +47,15 @@ class AnySsd(Protocol):
     def let_go(self, digest: str) -> tuple[int, str]: ...
     def set_budget(self, budget_bytes: int) -> None: ...
     def flight(self, obj: RemoteObject, progress: Progress, should_stop: ShouldStop) -> AbstractContextManager[Flight]: ...
-    def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile: ...
+    def begin(self, obj: RemoteObject, head: ObjectHead, *, must: bool = True) -> PartialFile: ...
+    def plan_room(self, size_bytes: int) -> EvictionPlan: ...
+    def missed(self, obj: RemoteObject) -> None: ...
+    def noted(self, obj: RemoteObject) -> bool: ...
+    def holds(self, digest: str) -> bool: ...
+    def keep(self, digests: list[str], until_s: float) -> None: ...
+    def directories(self) -> tuple[SsdTier, ...]: ...
+    @property
+    def writable(self) -> bool: ...
     def snapshot(self) -> SsdSnapshot: ...
 
 
@@ -123,12 +134,41 @@ class SsdStack:
         with self._named.flight(obj, progress, should_stop) as flight:
             yield flight
 
-    def begin(self, obj: RemoteObject, head: ObjectHead) -> PartialFile:
+    def plan_room(self, size_bytes: int) -> EvictionPlan:
+        """Of the directory that would take it: the first where nobody has to go, else the first that can make room."""
+        plans = [tier.plan_room(size_bytes) for tier in self._own if tier.writable] or [self._own[0].plan_room(size_bytes)]
+        empty = next((plan for plan in plans if plan.enough and not plan.victims), None)
+        return empty or next((plan for plan in plans if plan.enough), plans[0])
+
+    def missed(self, obj: RemoteObject) -> None:
+        """In every directory: each could have had it."""
+        for tier in self._own:
+            tier.missed(obj)
+
+    def noted(self, obj: RemoteObject) -> bool:
+        return any(tier.noted(obj) for tier in self._own)
+
+    def holds(self, digest: str) -> bool:
+        return any(tier.holds(digest) for tier in self._all)
+
+    def keep(self, digests: list[str], until_s: float) -> None:
+        for tier in self._own:
+            tier.keep(digests, until_s)
+
+    @property
+    def writable(self) -> bool:
+        return any(tier.writable for tier in self._own)
+
+    def directories(self) -> tuple[SsdTier, ...]:
+        """Our own, in order."""
+        return self._own
+
+    def begin(self, obj: RemoteObject, head: ObjectHead, *, must: bool = True) -> PartialFile:
         errors: list[ModelStreamError] = []
         roomy = [tier for tier in self._own if tier.fits(obj, head.size_bytes)]
         for tier in (*roomy, *(tier for tier in self._own if tier not in roomy)):
             try:
-                return tier.begin(obj, head)
+                return tier.begin(obj, head, must=must)
             except (NoRoom, DiskFailed) as error:
                 errors.append(error)
         raise errors[0]
@@ -153,9 +193,22 @@ class SsdStack:
         return tuple(tier.snapshot() for tier in self._own)
 
 
-def open_ssd(config: SsdConfig, default: Path, bus: EventBus, pins: Pins | None = None) -> SsdTier | SsdStack:
+def open_ssd(
+    config: SsdConfig, default: Path, bus: EventBus, *, policy: str = DEFAULT, pins: Pins | None = None, speeds: Speeds | None = None
+) -> SsdTier | SsdStack:
     """The SSD of a configuration, not started.  ``default``: the directory where none is configured."""
-    own = [SsdTier(d.path, d.budget_bytes, d.free_floor_bytes, bus, pins=pins) for d in config.all_directories(default)]
+    measured = speeds or Speeds()
+    own = [
+        SsdTier(
+            d.path,
+            d.budget_bytes,
+            d.free_floor_bytes,
+            bus,
+            choice=TierChoice(policy=policy, pins=pins),
+            speed=lambda: measured.from_bucket,
+        )
+        for d in config.all_directories(default)
+    ]
     if len(own) == 1 and not config.shared:
         return own[0]
     return SsdStack(own, [SsdTier(path, None, 0, bus, shared=True) for path in config.shared])

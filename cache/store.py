@@ -2,14 +2,13 @@
 
 `Cache.open_tensors` and `Cache.open_file` block the calling thread, never for longer than 50 ms without
 asking the watch.  All methods are thread-safe.  One object is fetched once however many ask: they join one
-`Fetch`.  Lock order: ``Cache._lock`` → a fetch's condition; neither is held while a tier is called.
+`Fetch`.  No lock here: `Fetches`, the tiers and what looks after them have theirs.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,15 +23,19 @@ from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import SafetensorsHeader
 from .fetch import SHOW_S, Fetch, Goal
 from .fetcher import Fetcher
+from .fetches import Fetches, Joined
 from .headers import HeaderReader
+from .housekeeping import Housekeeping
 from .keeping import Keeping
 from .ledger import Ledger
 from .opened import OpenFile, OpenTensors
-from .operations import RAM, CacheEntry, EvictOutcome, Pin, VerifyOutcome
+from .operations import RAM, CacheEntry, EvictOutcome, Pin, Saved, VerifyOutcome
 from .pins import Pins
 from .policy import EvictionPlan
+from .policy_memory import PolicyMemory
 from .ram import RamEntry, RamSnapshot, RamTier
-from .space import SsdSnapshot
+from .space_values import SsdSnapshot
+from .speeds import Speeds
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
 from .state_file import StateFile
@@ -84,15 +87,22 @@ class Cache:
         self._ssd = ssd
         self._bus = bus
         self._clock = clock
-        self._lock = threading.Lock()
-        self._fetches: dict[str, Fetch] = {}
-        self._threads: set[threading.Thread] = set()
-        self._closed = False
-        self._ledger = Ledger(wall_clock)
+        self._fetches = Fetches(lambda fetch: fetcher.run(fetch), lambda obj, first: ram.missed(obj, first=first))
+        self._ledger = Ledger(wall_clock, Speeds() if fetcher is None else fetcher.speeds)
         budgets = StateFile(None if state is None else state / "budgets.json")
         self._keeping = Keeping(ram, ssd, pins or Pins(), self._ledger, bus, budgets, configured or {})
         self._warmer = Warmer(self._bring, bus)
-        self._keeping.take_up_budgets()
+        if ram is not None and fetcher is not None:
+            ram.reload_s = self._reload_s
+        self._memory: PolicyMemory | None = None
+        self._housekeeping: Housekeeping | None = None
+        if state is not None:
+            self._keeping.take_up_budgets()
+            directories = {f"ssd{number or ''}": tier for number, tier in enumerate(ssd.directories())}
+            self._memory = PolicyMemory(state / "usage", {RAM: ram, **directories}, bus)
+            self._memory.recall()
+            self._housekeeping = Housekeeping((self._memory.store,), bus)
+            self._housekeeping.start()
 
     # -- names -------------------------------------------------------------------------------------------------------
     def path_for(self, obj: RemoteObject) -> str:
@@ -117,11 +127,11 @@ class Cache:
         """A safetensors object in memory.  Raises the errors of storage.errors and whatever the watch raises."""
         watch = watch or Unwatched()
         started_s = self._clock()
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
             entry = self._ram.get(obj.id.digest)
             if entry is not None:
                 return self._tensors(entry, obj, "ram", 0, started_s)
-            with _Joined(self, obj, Goal.MEMORY, watch) as (fetch, mine):
+            with Joined(self._fetches, obj, Goal.MEMORY, watch, use=attempt == 0) as (fetch, mine):
                 fetch.wait(Goal.MEMORY if fetch.goal is Goal.MEMORY else Goal.DISK, watch)
                 wire_bytes = fetch.wire_bytes if mine else 0
                 if fetch.entry is not None:
@@ -138,16 +148,16 @@ class Cache:
         source, wire_bytes, landed = "ssd", 0, obj
         before: Fetch | None = None
         for _ in range(TRIES):
-            lease = self._right_copy(landed, watch)
+            lease = self._right_copy(landed, watch, use=before is None)
             if lease is not None:
                 if source == "ssd":
                     self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
                 seconds = self._clock() - started_s
-                self._ledger.used(landed.id.digest, landed.size_bytes, source, seconds, wire_bytes)
+                self._ledger.used(landed.id.digest, landed.size_bytes, source, seconds)
                 return OpenFile(landed, source, landed.size_bytes, wire_bytes, seconds, lease.release, path=str(lease.path))
             if before is not None:
                 before.wait_ended(watch)  # evicted since: joining the same fetch again would find the same nothing
-            with _Joined(self, obj, Goal.DISK, watch) as (fetch, mine):
+            with Joined(self._fetches, obj, Goal.DISK, watch) as (fetch, mine):
                 before = fetch
                 fetch.wait(Goal.DISK, watch)
                 source, landed = fetch.source, fetch.landed_obj
@@ -186,43 +196,64 @@ class Cache:
         """Who would go to make room for so many bytes more.  Changes nothing."""
         return self._keeping.plan_room(size_bytes, tier)
 
+    def saved(self, days: int = 7, *, bound: bool = False) -> Saved:
+        """What the choice of who goes saved, against least recently used, in so many days (8 at most are kept).
+
+        bound: also how little could have been lost at best in the latest uses; takes seconds of CPU, so only in a thread
+        of the caller's.
+        """
+        return self._keeping.saved(days, bound=bound)
+
     def set_budget(self, tier: str, size_bytes: int) -> None:
         """Live, and saved for as long as the configuration says the same.  Evicts what is above it; blocks."""
         self._keeping.set_budget(tier, size_bytes)
 
     def used(self, obj: RemoteObject, seconds: float = 0.0) -> None:
         """A use that no tier saw: the loaded model itself was still there."""
+        if not self._ram.used(obj):
+            self._ssd.noted(obj)
         self._ledger.used(obj.id.digest, obj.size_bytes, "model", seconds)
+
+    def keep(self, digests: Iterable[str], until_s: float) -> None:
+        """Until then (wall time; inf: for as long as a queued prompt needs them; 0: no longer) no tier lets go of these
+        while others can go.  Digests that are nowhere yet count from when they come."""
+        named = list(digests)
+        self._ram.keep(named, until_s)
+        self._ssd.keep(named, until_s)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
     def snapshot(self) -> CacheSnapshot:
-        with self._lock:
-            loading = tuple(f.obj.subject for f in self._fetches.values())
-        return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), loading)
+        return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), self._fetches.subjects())
 
     def close(self) -> None:
         """Cancels what is on its way, joins the threads, closes the tiers."""
-        with self._lock:
-            self._closed = True
-            fetches, threads = list(self._fetches.values()), list(self._threads)
+        threads = self._fetches.cancel()
         self._warmer.close()
-        for fetch in fetches:
-            fetch.cancel()
         self._engine.close()
         for thread in threads:
             thread.join(CLOSE_S)
+        if self._housekeeping is not None:
+            self._housekeeping.close()
+        if self._memory is not None:
+            self._memory.store()
         self._ssd.close()
         self._ram.close()
 
     # -- inside --------------------------------------------------------------------------------------------------------
+    def _reload_s(self, obj: RemoteObject) -> float:
+        """What an entry of the RAM tier costs to load again: from the SSD, where its copy is or will be."""
+        speeds = self._fetcher.speeds
+        below = speeds.from_ssd if self._ssd.writable or self._ssd.holds(obj.id.digest) else speeds.from_bucket
+        return below.reload_s(obj.size_bytes)
+
     def _tensors(self, entry: RamEntry, obj: RemoteObject, source: str, wire_bytes: int, started_s: float) -> OpenTensors:
         seconds = self._clock() - started_s
-        self._ledger.used(obj.id.digest, obj.size_bytes, source, seconds, wire_bytes)
+        self._ledger.used(obj.id.digest, obj.size_bytes, source, seconds)
         return OpenTensors(obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer)
 
-    def _right_copy(self, obj: RemoteObject, watch: Watch) -> SsdLease | None:
+    def _right_copy(self, obj: RemoteObject, watch: Watch, *, use: bool) -> SsdLease | None:
         """The copy on the SSD for somebody who reads the file himself, checked.  None: there is none, or a damaged one."""
-        lease = self._ssd.lease(obj)
+        lease = self._ssd.lease(obj, use=use)
         if lease is None:
             return None
         started_s = shown_s = time.monotonic()
@@ -250,7 +281,7 @@ class Cache:
     def _mapped(self, fetch: Fetch, watch: Watch, wire_bytes: int, started_s: float) -> OpenTensors | None:
         """An object that does not fit in RAM: its SSD file, mapped.  Pages are private: nobody can write into the cache."""
         obj = fetch.landed_obj
-        lease = self._right_copy(obj, watch)
+        lease = self._right_copy(obj, watch, use=False)
         if lease is None:
             return None
         try:
@@ -260,7 +291,7 @@ class Cache:
             lease.release()
             raise
         seconds = self._clock() - started_s
-        self._ledger.used(obj.id.digest, obj.size_bytes, fetch.source, seconds, wire_bytes)
+        self._ledger.used(obj.id.digest, obj.size_bytes, fetch.source, seconds)
         return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, lease.release, header=header, buffer=mapping)
 
     def _thrashing(self, obj: RemoteObject) -> ModelStreamError:
@@ -277,7 +308,7 @@ class Cache:
         for _ in range(TRIES):
             if self._ram.holds(obj.id.digest) if goal is Goal.MEMORY else self.is_on_disk(obj):
                 return 0
-            with _Joined(self, obj, goal, watch, priority) as (fetch, mine):
+            with Joined(self._fetches, obj, goal, watch, priority) as (fetch, mine):
                 fetch.wait(fetch.goal if goal is Goal.MEMORY else Goal.DISK, watch)
                 if goal is Goal.DISK or fetch.entry is not None:
                     return fetch.wire_bytes if mine else 0
@@ -286,49 +317,6 @@ class Cache:
                     raise NoRoom("the RAM tier has no room to fetch it ahead", subject=obj.subject, next_step=step)
                 fetch.wait_ended(watch)  # it went to the SSD; from there into RAM now
         raise self._thrashing(obj)
-
-    def _join(self, obj: RemoteObject, goal: Goal, watch: Watch, priority: Priority = Priority.FOREGROUND) -> tuple[Fetch, bool]:
-        """The fetch to wait on and whether it is ours.  Waits for a cancelled one to end: two would write one file."""
-        digest = obj.id.digest
-        while True:
-            with self._lock:
-                if self._closed:
-                    raise NoRoom("the cache is closed", subject=obj.subject)
-                fetch = self._fetches.get(digest)
-                if fetch is None:
-                    fetch = Fetch(obj, goal)
-                    fetch.join(priority)
-                    self._fetches[digest] = fetch
-                    thread = threading.Thread(target=self._run, args=(fetch, digest), name="modelstream-fetch", daemon=True)
-                    self._threads.add(thread)
-                    thread.start()
-                    return fetch, True
-                if fetch.join(priority):
-                    return fetch, False
-            fetch.wait_ended(watch)
-
-    def _run(self, fetch: Fetch, digest: str) -> None:
-        try:
-            self._fetcher.run(fetch)
-        finally:
-            with self._lock:
-                if self._fetches.get(digest) is fetch:
-                    del self._fetches[digest]
-                self._threads.discard(threading.current_thread())
-
-
-class _Joined:
-    """``with`` block during which a fetch is waited for; leaving it is what may cancel the fetch."""
-
-    def __init__(self, cache: Cache, obj: RemoteObject, goal: Goal, watch: Watch, priority: Priority = Priority.FOREGROUND) -> None:
-        self._priority = priority
-        self._fetch, self._mine = cache._join(obj, goal, watch, priority)
-
-    def __enter__(self) -> tuple[Fetch, bool]:
-        return self._fetch, self._mine
-
-    def __exit__(self, *_: object) -> None:
-        self._fetch.leave(self._priority)
 
 
 def _map_private(lease: SsdLease) -> mmap.mmap:

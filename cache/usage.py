@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
 
 from .entries import Found
+from .policy import Entry, TierSpeed
+from .tier_choice import TierChoice
 
-
-@dataclass(frozen=True, slots=True)
-class EvictionPlan:
-    """Entries to delete, least recently used first.  ``enough``: False when even all of them would not do."""
-
-    victims: tuple[Found, ...]
-    freed_bytes: int
-    needed_bytes: int
-
-    @property
-    def enough(self) -> bool:
-        return self.freed_bytes >= self.needed_bytes
+CLOCK_S = 1e-3
+"""a file system's times may be rounded to this; what is later than a use of ours by more was a use of somebody else"""
 
 
 class UsageTable:
@@ -45,7 +36,7 @@ class UsageTable:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, digest: str) -> bool:
+    def __contains__(self, digest: object) -> bool:
         return digest in self._entries
 
     def entries(self) -> list[Found]:
@@ -54,16 +45,22 @@ class UsageTable:
     def get(self, digest: str) -> Found | None:
         return self._entries.get(digest)
 
-    def scanned(self, found: Iterable[Found], now_s: float) -> None:
-        """Replaces the table by what is on the disk; a later use that only this process knows of is kept."""
-        entries = {}
+    def scanned(self, found: Iterable[Found], now_s: float) -> list[Found]:
+        """Replaces the table by what is on the disk; a later use that only this process knows of is kept.
+
+        Returns what was used or brought by somebody else since the last scan.
+        """
+        entries, news = {}, []
         for entry in found:
             known = self._entries.get(entry.digest)
             known_s = known.last_used_s if known else 0.0
             seen_s = entry.last_used_s if entry.last_used_s <= now_s else known_s or now_s  # now only once, not at every scan
             last_used_s = max(seen_s, known_s)
             entries[entry.digest] = Found(entry.digest, entry.size_bytes, last_used_s)
+            if last_used_s > known_s + CLOCK_S:
+                news.append(entries[entry.digest])
         self._entries = entries
+        return news
 
     def used(self, digest: str, size_bytes: int, now_s: float) -> float:
         """Notes a use (or a new entry); returns the time that counts for it."""
@@ -82,13 +79,20 @@ class UsageTable:
         if self._leases[digest] <= 0:
             del self._leases[digest]
 
-    def plan(self, needed_bytes: int, spared: Set[str]) -> EvictionPlan:
-        """Plain LRU.  ``spared``: digests leased elsewhere; those leased here are spared anyway."""
-        victims, freed_bytes = [], 0
-        for entry in sorted(self._entries.values(), key=lambda e: (e.last_used_s, e.digest)):
-            if freed_bytes >= needed_bytes:
-                break
-            if entry.digest not in self._leases and entry.digest not in spared:
-                victims.append(entry)
-                freed_bytes += entry.size_bytes
-        return EvictionPlan(tuple(victims), freed_bytes, max(needed_bytes, 0))
+    def entries_for(self, choice: TierChoice, spared: Set[str], speed: TierSpeed) -> dict[str, Entry]:
+        """For a plan.  ``spared``: digests leased elsewhere, or that could not be moved away; those leased here are spared anyway."""
+        return {
+            e.digest: choice.entry(
+                e.digest,
+                e.size_bytes,
+                speed.reload_s(e.size_bytes),
+                leased=e.digest in self._leases or e.digest in spared,
+                last_used_s=e.last_used_s,
+            )
+            for e in self._entries.values()
+        }
+
+    def idle(self, spared: Set[str]) -> list[Found]:
+        """What may go, least recently used first."""
+        idle = [e for e in self._entries.values() if e.digest not in self._leases and e.digest not in spared]
+        return sorted(idle, key=lambda e: (e.last_used_s, e.digest))

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ..storage.errors import DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom
-from ..storage.events import EventBus, TierDegraded
+from ..storage.events import EventBus, PassedBy, TierDegraded
 from ..storage.objects import Extent, ObjectHead, RemoteObject, at_head
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
 from .arena import Allocation
 from .partial import PartialFile
 from .ram import RamTier
+from .space_values import NotWorthIt
 from .ssd_stack import AnySsd
 
 
@@ -75,8 +76,11 @@ class MemoryZone:
         self.front = FrontCheck(view)
         self._extents = []
         try:
-            self.partial = self._ssd.begin(self.obj, head)
+            self.partial = self._ssd.begin(self.obj, head, must=False)
             self._extents = self.partial.resume_into(view)
+        except NotWorthIt as error:
+            self.on_degraded()
+            self._bus.emit(PassedBy("ssd", self.obj.subject, head.size_bytes, error.cause))
         except (NoRoom, DiskFailed, OSError) as error:
             self._degraded(error)
         for extent in self._extents:

@@ -177,24 +177,27 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
     from ..cache.pins import Pins
     from ..cache.ram import RamTier
+    from ..cache.speeds import Speeds
     from ..cache.ssd_stack import open_ssd
     from ..cache.state_file import StateFile
     from ..cache.store import Cache
+    from ..cache.tier_choice import TierChoice
     from ..storage.engine import TransferEngine
 
     config, bus = runtime.config, runtime.bus
     undo: list[Callable[[], None]] = []
     try:
         pins = Pins(StateFile(runtime.places.state / "pins.json"))
-        ssd = open_ssd(config.ssd, runtime.places.ssd, bus, pins)
+        speeds = Speeds()
+        ssd = open_ssd(config.ssd, runtime.places.ssd, bus, policy=config.cache.for_ssd, pins=pins, speeds=speeds)
         undo.append(ssd.close)
         ssd.start()
         arena = Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus, backing=config.ram.memory)
-        ram = RamTier(arena, bus, pins=pins)
+        ram = RamTier(arena, bus, choice=TierChoice(policy=config.cache.for_ram, pins=pins))
         undo.append(ram.close)
         engine = TransferEngine(config.transfer, bus)
         undo.append(engine.close)
-        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus)
+        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds)
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
         more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}

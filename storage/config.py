@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .config_cache import CacheConfig
 from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
@@ -148,6 +149,7 @@ class Config:
     enabled: bool = True
     origins: tuple[OriginConfig, ...] = ()
     profiles: tuple[ProfileConfig, ...] = ()
+    cache: CacheConfig = CacheConfig()  # noqa: RUF009
     ram: RamConfig = RamConfig()  # noqa: RUF009
     ssd: SsdConfig = SsdConfig()  # noqa: RUF009
     vram: VramConfig = VramConfig()  # noqa: RUF009
@@ -244,6 +246,7 @@ def _refuse_half_keys(profile: ProfileConfig, where: str) -> None:
 
 def _read_config(data: dict[str, Any], path: Path | None) -> Config:
     sections = {
+        "cache": CacheConfig,
         "ram": RamConfig,
         "ssd": SsdConfig,
         "vram": VramConfig,

@@ -168,6 +168,19 @@ class Evicted(Event):
     subject: str
     size_bytes: int
     reason: str
+    """a short word from a fixed set: room, asked, replaced, stale, budget, damaged, pressure, ..."""
+    why: str = ""
+    """for people: why this one and not another"""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedBy(Event):
+    """A tier did not keep an object that came by: what would have had to go is worth more."""
+
+    tier: str
+    subject: str
+    size_bytes: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import torch
 
 from modelstream.cache.arena import Allocation, Arena
 from modelstream.cache.ram import RamEntry, RamTier
+from modelstream.cache.tier_choice import TierChoice
 from modelstream.storage.errors import NoRoom
 from modelstream.storage.events import Event, EventBus, Evicted, Stored, TierHit
 from modelstream.storage.objects import ObjectId, RemoteObject
@@ -24,13 +25,13 @@ HEADER = SafetensorsHeader({}, None, 10)
 class Bench:
     """A tier with its arena, the events it told, and a clock that ticks a second a reading."""
 
-    def __init__(self, budget_bytes: int) -> None:
+    def __init__(self, budget_bytes: int, policy: str = "lru") -> None:
         self.events: list[Event] = []
         self.now_s = 0.0
         bus = EventBus()
         bus.subscribe(self.events.append)
         self.arena = Arena(budget_bytes, bus)
-        self.tier = RamTier(self.arena, bus, self.clock)
+        self.tier = RamTier(self.arena, bus, self.clock, choice=TierChoice(policy=policy))
 
     def clock(self) -> float:
         self.now_s += 1.0
@@ -39,6 +40,7 @@ class Bench:
     def put(self, key: str, size_bytes: int, mark: int = 0) -> RemoteObject:
         """An object in the tier, not leased, every byte ``mark``."""
         obj = named(key, size_bytes)
+        self.tier.missed(obj)
         allocation = self.tier.reserve(obj, size_bytes)
         ctypes.memset(allocation.buffer, mark, size_bytes)
         self.tier.publish(obj, allocation, HEADER, mark).release()
@@ -214,7 +216,11 @@ def test_events_tell_what_was_stored_hit_and_evicted() -> None:
     bench.tier.evict(b.id.digest)
     assert bench.told(Stored)[0] == Stored("ram", "near:a", 3 * MIB, 11.0)
     assert bench.told(TierHit) == [TierHit("ram", "near:a", 3 * MIB, 1.0)]
-    assert bench.told(Evicted) == [Evicted("ram", "near:a", 3 * MIB, "room"), Evicted("ram", "near:b", 2 * MIB, "asked")]
+    assert [(e.subject, e.size_bytes, e.reason) for e in bench.told(Evicted)] == [
+        ("near:a", 3 * MIB, "room"),
+        ("near:b", 2 * MIB, "asked"),
+    ]
+    assert "used once" in bench.told(Evicted)[0].why and "ranking lru" in bench.told(Evicted)[0].why
 
 
 def test_a_subscriber_may_ask_the_tier_because_no_lock_is_held() -> None:

@@ -14,6 +14,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from modelstream.cache.arena import Arena
 from modelstream.cache.ram import RamTier
+from modelstream.cache.tier_choice import TierChoice
 from modelstream.storage.errors import NoRoom
 from modelstream.storage.events import EventBus
 from modelstream.storage.objects import ObjectId, RemoteObject
@@ -69,7 +70,7 @@ class RamMachine(RuleBasedStateMachine):
         gc.freeze()  # the tier collects before it gives up; torch's million objects would make that slow
         bus = EventBus()
         self.arena = Arena(BUDGET_PAGES * PAGE, bus)
-        self.ram = RamTier(self.arena, bus)
+        self.ram = RamTier(self.arena, bus, choice=TierChoice(policy="lru"))
         self.memories: list[Memory] = []
         self.tier: OrderedDict[str, Memory] = OrderedDict()
         self.mark = 0
@@ -81,7 +82,7 @@ class RamMachine(RuleBasedStateMachine):
         return sum(memory.pages for memory in self.memories if memory.alive)
 
     def model_makes_room(self, pages: int) -> tuple[list[str], bool]:
-        """What has to be evicted, and whether it is enough."""
+        """What has to be evicted, and whether it is enough: nobody goes for room that there cannot be."""
         leased = sum(memory.pages for memory in self.tier.values() if memory.leases)
         gone: list[str] = []
         if pages > BUDGET_PAGES - leased:
@@ -93,10 +94,12 @@ class RamMachine(RuleBasedStateMachine):
             if memory.holders == 0 and memory.leases == 0:
                 gone.append(key)
                 used -= memory.pages
-        return gone, used + pages <= BUDGET_PAGES
+        enough = used + pages <= BUDGET_PAGES
+        return (gone if enough else []), enough
 
     @rule(target=reserved, key=st.sampled_from("abcdef"), pages=st.integers(1, 20))
     def reserve(self, key: str, pages: int) -> Any:
+        self.ram.missed(named(key, pages * PAGE))
         gone, enough = self.model_makes_room(pages)
         for name in gone:
             self.tier.pop(name).in_tier = False

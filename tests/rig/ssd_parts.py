@@ -15,6 +15,7 @@ from modelstream.cache.disk import Disk
 from modelstream.cache.owners import Owners
 from modelstream.cache.partial import PartialFile
 from modelstream.cache.ssd import SsdTier
+from modelstream.cache.tier_choice import TierChoice
 from modelstream.storage.events import Event, EventBus
 from modelstream.storage.objects import Extent, ObjectHead, ObjectId, RemoteObject
 
@@ -93,10 +94,12 @@ def tier(
     owners: Owners | None = None,
     clock: Callable[[], float] | None = None,
     chunk_bytes: int = CHUNK,
+    policy: str = "lru",
 ) -> Iterator[SsdTier]:
     more: dict[str, Any] = {} if clock is None else {"clock": clock}
     bus = (heard or Heard()).bus
     more.setdefault("hold_s", 0.0)
+    more["choice"] = TierChoice(policy=policy)
     it = SsdTier(root, budget_bytes, free_floor_bytes, bus, disk=disk, owners=owners, chunk_bytes=chunk_bytes, **more)
     it.start()
     try:

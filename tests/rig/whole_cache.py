@@ -19,6 +19,7 @@ from modelstream.cache.ram import RamTier
 from modelstream.cache.ssd import SsdTier
 from modelstream.cache.state_file import StateFile
 from modelstream.cache.store import Cache
+from modelstream.cache.tier_choice import TierChoice
 from modelstream.storage.catalog import Catalog
 from modelstream.storage.config import Config
 from modelstream.storage.engine import TransferEngine
@@ -75,8 +76,9 @@ def open_parts(toml: str, ssd: Path) -> Parts:
     engine = TransferEngine(config.transfer, bus)
     assert config.ram.budget_bytes is not None
     pins = Pins(StateFile(ssd.parent / "pins.json"))
-    ram = RamTier(Arena(config.ram.budget_bytes, bus), bus, pins=pins)
-    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0, pins=pins)
+    ram = RamTier(Arena(config.ram.budget_bytes, bus), bus, choice=TierChoice(policy=config.cache.for_ram, pins=pins))
+    choice = TierChoice(policy=config.cache.for_ssd, pins=pins)
+    tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0, choice=choice)
     tier.start()
     headers = HeaderReader(origins, ram, tier)
     fetcher = Fetcher(origins, catalog, engine, ram, tier, bus)
