@@ -14,18 +14,20 @@ from ..storage.catalog import Catalog
 from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.engine import TransferEngine
 from ..storage.errors import CorruptObject, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
-from ..storage.events import EventBus, TierDegraded, TierMiss
+from ..storage.events import EventBus, SameBytesFound, TierDegraded, TierMiss
+from ..storage.front import PinnedReader
 from ..storage.landing import TransferResult
-from ..storage.objects import Extent, ObjectHead
+from ..storage.objects import Extent, ObjectHead, RemoteObject
 from ..storage.origin import Origin
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
+from .same_bytes import SameBytes
 from .speeds import Speeds
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
 from .tensors import parse_front
-from .zones import FileZone, MemoryZone
+from .zones import Alike, FileZone, MemoryZone
 
 NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
 
@@ -40,6 +42,7 @@ class Fetcher:
         ssd: AnySsd,
         bus: EventBus,
         speeds: Speeds | None = None,
+        same: SameBytes | None = None,
     ) -> None:
         """speeds: told how long loads take"""
         self._origins = origins
@@ -49,6 +52,7 @@ class Fetcher:
         self._ssd = ssd
         self._bus = bus
         self.speeds = speeds or Speeds()
+        self.same = same or SameBytes(ram, ssd)
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -73,14 +77,18 @@ class Fetcher:
             if flight.waited and self._from_disk(fetch):
                 return
             try:
-                self._bucket_to_memory(fetch, flight)
+                try:
+                    self._bucket_to_memory(fetch, flight)
+                except Alike as alike:
+                    if not self._same_to_memory(fetch, alike):
+                        self._bucket_to_memory(fetch, flight, compare=False)
             except NoRoom as error:
                 self._bus.emit(TierDegraded("ram", error.code, str(error)))
-                self._bucket_to_disk(fetch)  # loaders then map the file
+                self._bucket_to_disk(fetch, compare=False)  # loaders then map the file
 
-    def _from_disk(self, fetch: Fetch) -> bool:
-        """False when the SSD has no copy, or a damaged one."""
-        lease = self._ssd.lease(fetch.obj, use=fetch.needed)
+    def _from_disk(self, fetch: Fetch, obj: RemoteObject | None = None) -> bool:
+        """False when the SSD has no copy, or a damaged one.  ``obj``: under whose name it is kept."""
+        lease = self._ssd.lease(obj or self.same.of(fetch.obj), use=fetch.needed)
         if lease is None:
             return False
         try:
@@ -94,14 +102,58 @@ class Fetcher:
     def _flight(self, fetch: Fetch) -> AbstractContextManager[Flight]:
         return self._ssd.flight(fetch.obj, fetch.disk_progress, lambda: fetch.cancelled)
 
+    # -- the same bytes under another name -------------------------------------------------------------------------------
+    def _same_to_memory(self, fetch: Fetch, alike: Alike) -> bool:
+        """False when nothing here is the same after all, or it went meanwhile."""
+        twin = self._proven(fetch, alike)
+        if twin is None:
+            return False
+        entry = self._ram.peek(twin.id.digest)
+        if entry is not None:
+            fetch.source = "ram"
+            fetch.reached(Goal.MEMORY, alike.obj, entry=entry)
+            return True
+        return self._from_disk(fetch, twin)
+
+    def _same_to_disk(self, fetch: Fetch, alike: Alike) -> bool:
+        twin = self._proven(fetch, alike)
+        if twin is None:
+            return False
+        if self._ssd.lookup(twin) is not None:
+            fetch.source = "ssd"
+            fetch.reached(Goal.DISK, alike.obj)
+            return True
+        entry = self._ram.peek(twin.id.digest)
+        if entry is None:
+            return False
+        with entry:
+            self._memory_to_disk(fetch, entry, twin)
+        return True
+
+    def _proven(self, fetch: Fetch, alike: Alike) -> RemoteObject | None:
+        def sample(offset: int, length: int) -> bytes:
+            with PinnedReader(self._origins[alike.obj.origin], alike.obj) as reader:
+                return reader.read(offset, length)
+
+        try:
+            twin = self.same.proven(alike.obj, alike.head, alike.candidates, sample, lambda: fetch.cancelled)
+        except (ModelStreamError, OSError):
+            twin = None  # whatever it is, the fetch that comes now meets it too, and tells
+        if fetch.cancelled:
+            raise TransferCancelled("nobody wants the object any more", subject=fetch.obj.subject)
+        if twin is not None:
+            fetch.landed_obj = alike.obj
+            self._bus.emit(SameBytesFound(alike.obj.subject, twin.subject, twin.size_bytes))
+        return twin
+
     def _disk_to_memory(self, fetch: Fetch, lease: SsdLease) -> None:
-        obj = fetch.obj
+        obj = lease.obj
         fetch.source = "ssd"
         try:
             allocation = self._ram.reserve(obj, obj.size_bytes)
         except NoRoom as error:
             self._bus.emit(TierDegraded("ram", error.code, str(error)))
-            return fetch.reached(Goal.DISK, obj)
+            return fetch.reached(Goal.DISK, fetch.landed_obj)
         allocation.populate_ahead()
         began_s = time.monotonic()
         try:
@@ -113,12 +165,17 @@ class Fetcher:
         self.speeds.read_from_ssd(obj.size_bytes, time.monotonic() - began_s)
         header = parse_front(allocation.view, obj.subject)
         entry = self._ram.publish(obj, allocation, header, lease.record.crc64, ahead=not fetch.loads)
-        fetch.reached(Goal.DISK, obj)
-        fetch.reached(Goal.MEMORY, obj, entry=entry)
+        fetch.reached(Goal.DISK, fetch.landed_obj)
+        fetch.reached(Goal.MEMORY, fetch.landed_obj, entry=entry)
 
-    def _bucket_to_memory(self, fetch: Fetch, flight: Flight) -> None:
-        """``flight`` ends at once when the SSD takes no copy: there is nothing to wait for then."""
+    def _bucket_to_memory(self, fetch: Fetch, flight: Flight, *, compare: bool = True) -> None:
+        """``flight`` ends at once when the SSD takes no copy: there is nothing to wait for then.
+
+        Raises Alike when something here may have the same bytes; without ``compare`` nobody looks.
+        """
         zone = MemoryZone(fetch.obj, self._ram, self._ssd, self._bus)
+        if compare:
+            zone.looks_alike = self.same.alike
         zone.on_degraded = flight.release
         try:
             result = self._transfer(fetch, zone)
@@ -149,18 +206,25 @@ class Fetcher:
     def _onto_disk(self, fetch: Fetch) -> None:
         if fetch.needed:
             self._ssd.missed(fetch.obj)
-        entry = self._ram.peek(fetch.obj.id.digest)
+        kept = self.same.of(fetch.obj)
+        entry = self._ram.peek(kept.id.digest)
         if entry is not None:
             with entry:
-                return self._memory_to_disk(fetch, entry)
+                return self._memory_to_disk(fetch, entry, kept)
         with self._flight(fetch) as flight:
             if flight.waited and self._ssd.lookup(fetch.obj) is not None:
                 fetch.source = "ssd"
                 return fetch.reached(Goal.DISK, fetch.obj)
-            self._bucket_to_disk(fetch)
+            try:
+                self._bucket_to_disk(fetch)
+            except Alike as alike:
+                if not self._same_to_disk(fetch, alike):
+                    self._bucket_to_disk(fetch, compare=False)
 
-    def _bucket_to_disk(self, fetch: Fetch) -> None:
+    def _bucket_to_disk(self, fetch: Fetch, *, compare: bool = True) -> None:
         zone = FileZone(fetch.obj, self._ssd)
+        if compare:
+            zone.looks_alike = self.same.alike
         try:
             result = self._transfer(fetch, zone)
             self._commit(fetch, zone, result)
@@ -169,9 +233,10 @@ class Fetcher:
             raise
         fetch.reached(Goal.DISK, zone.obj)
 
-    def _memory_to_disk(self, fetch: Fetch, entry: RamEntry) -> None:
+    def _memory_to_disk(self, fetch: Fetch, entry: RamEntry, obj: RemoteObject | None = None) -> None:
+        """``obj``: under whose name it is kept, where that is another."""
         fetch.source = "ram"
-        obj = fetch.obj
+        obj = obj or fetch.obj
         partial = self._ssd.begin(obj, ObjectHead(obj.size_bytes, obj.id.version, modified_s=obj.modified_s))
         try:
             crc64 = entry.crc64 if entry.crc64 is not None else crc64_of_bytes(entry.view)
@@ -180,7 +245,7 @@ class Fetcher:
         except BaseException:
             partial.abandon(keep=False)
             raise
-        fetch.reached(Goal.DISK, obj)
+        fetch.reached(Goal.DISK, fetch.landed_obj)
 
     # -- the wire --------------------------------------------------------------------------------------------------------
     def _transfer(self, fetch: Fetch, zone: MemoryZone | FileZone) -> TransferResult:
@@ -198,6 +263,8 @@ class Fetcher:
         try:
             result = transfer.result()
         except TransferCancelled:
+            if zone.alike is not None:
+                raise zone.alike from None
             refused = zone.refused if isinstance(zone, MemoryZone) else None
             if refused is not None:
                 raise refused.about(fetch.obj.subject) from None

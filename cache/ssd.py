@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..storage.errors import DiskFailed
@@ -24,14 +24,13 @@ from .leases import LeaseFiles
 from .owners import Owners
 from .partial import FULL, PartialFile, Tools
 from .partials import Partials
-from .paths import RECORD_NAME, Layout, make_private, refuse_unsafe
-from .policy import FROM_BUCKET, EvictionPlan, TierSpeed
-from .policy_history import Remembered
-from .policy_tournament import Accounts
+from .paths import Layout, make_private, refuse_unsafe
+from .policy import FROM_BUCKET, TierSpeed
 from .record import CHUNK_BYTES, Record
-from .space import Space
-from .space_values import Held, Limits, SsdSnapshot
+from .room import Room
+from .space_values import Limits, SsdSnapshot
 from .ssd_flight import Flight, FlightLocks
+from .ssd_keeping import SsdKeeping
 from .ssd_lease import SsdLease
 from .ssd_reader import SsdReader
 from .sweep import SweepReport, sweep
@@ -46,7 +45,7 @@ HOLD_S = 2.0
 then does not share the machine with its own copy (2 GB on two cores: 2.0 s instead of 2.5 s)"""
 
 
-class SsdTier:
+class SsdTier(SsdKeeping):
     """Thread-safe; locks are `Space`'s.  ``clock`` is wall time: uses are remembered across processes.
 
     budget_bytes:     for entries, partials and quarantine together; None: what the disk leaves
@@ -84,7 +83,7 @@ class SsdTier:
         self._tools = Tools(self._disk, WriteBehind(), bus, clock, chunk_bytes, hold_s)
         limits = Limits(budget_bytes, free_floor_bytes)
         self.choice = TierChoice() if choice is None else choice
-        self._space = Space(
+        self._space = Room(
             limits, self._disk, self._layout, self._entries, self._partials, self._lease_files, bus, clock, self.choice, speed
         )
         self._reader = SsdReader(self._disk, self._entries, self._partials, self._space, bus, shared=shared)
@@ -175,58 +174,17 @@ class SsdTier:
         self.sweep()
         self._space.name_entries(self._closed.is_set)
 
-    # -- looking after it ----------------------------------------------------------------------------------------------
-    def held(self) -> tuple[Held, ...]:
-        """Every entry, from memory."""
-        return self._space.held()
-
-    def let_go(self, digest: str) -> tuple[int, str]:
-        """See `Space.let_go`; a directory that cannot be written to keeps everything: "read-only"."""
-        return self._space.let_go(digest) if self.writable else (0, "read-only" if self._layout.entry(digest).is_dir() else "")
-
-    def set_budget(self, budget_bytes: int | None) -> None:
-        """From now on; evicts what is above it."""
-        self._space.set_budget(budget_bytes)
-
-    def plan_room(self, size_bytes: int) -> EvictionPlan:
-        """Who would go for an object of this size.  Changes nothing."""
-        return self._space.plan_room(size_bytes)
-
-    def missed(self, obj: RemoteObject) -> None:
-        """Somebody wants it and it is not here: a use, before room is made for it."""
-        self._space.missed(obj.id.digest, obj.size_bytes)
-
-    def noted(self, obj: RemoteObject) -> bool:
-        """A use of an entry that was not asked for: the model made from it was still there.  False: there is none."""
-        if not self._space.holds(obj.id.digest):
-            return False
-        record = self._reader.find(obj)
-        if record is not None:
-            self._used(record)
-        return record is not None
-
-    def holds(self, digest: str) -> bool:
-        """From memory; `lookup` looks at the disk."""
-        return self._space.holds(digest)
-
     def directories(self) -> tuple[SsdTier, ...]:
         return (self,)
-
-    def keep(self, digests: list[str], until_s: float) -> None:
-        """See `TierChoice.keep`."""
-        self._space.keep(digests, until_s)
-
-    def recall(self, remembered: Iterable[Remembered], accounts: Accounts) -> None:
-        """What an earlier process knew of uses; once it is started."""
-        self._space.recall(remembered, accounts)
-
-    def snapshot(self) -> SsdSnapshot:
-        return self._space.snapshot(writable=self.writable)
 
     # -- names ---------------------------------------------------------------------------------------------------------
     def path_for(self, obj: RemoteObject) -> Path:
         """Where the object's file is or will be.  Lexical."""
         return self._entries.path_for(obj)
+
+    def file_of(self, obj: RemoteObject) -> Path | None:
+        """Where it is, if it is complete."""
+        return self._entries.path_for(obj) if self._reader.find(obj) is not None else None
 
     def digest_of(self, path: str) -> str | None:
         """The reverse; None for a path that is not below the root.  Lexical."""
@@ -249,14 +207,6 @@ class SsdTier:
         if use:
             self._used(record)
         return SsdLease(self, obj, self._entries.path_for(obj), record, lambda: self._space.give_lease_back(digest))
-
-    def _used(self, record: Record) -> None:
-        self._touch(record, self._space.used(record))
-
-    def _touch(self, record: Record, used_s: float) -> None:
-        if self.writable:
-            with contextlib.suppress(OSError):  # a read-only directory: the use counts in this process only
-                self._disk.touch(self._layout.entry(record.id.digest) / RECORD_NAME, used_s)
 
     def read_into(
         self,

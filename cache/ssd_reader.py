@@ -24,7 +24,7 @@ from .entries import Entries
 from .partials import Partials
 from .paths import safe_basename
 from .record import Record, chunk_length
-from .space import Space
+from .room import Room
 from .ssd_lease import SsdLease
 
 Stamp = tuple[int, int, int, int]
@@ -33,7 +33,7 @@ Stamp = tuple[int, int, int, int]
 class SsdReader:
     """Thread-safe.  ``shared``: somebody else's directory, in which nothing is touched."""
 
-    def __init__(self, disk: Disk, entries: Entries, partials: Partials, space: Space, bus: EventBus, *, shared: bool) -> None:
+    def __init__(self, disk: Disk, entries: Entries, partials: Partials, space: Room, bus: EventBus, *, shared: bool) -> None:
         self._disk = disk
         self._entries = entries
         self._partials = partials

@@ -17,6 +17,7 @@ from ..storage.config import SsdConfig
 from ..storage.errors import DiskFailed, ModelStreamError, NoRoom
 from ..storage.events import EventBus
 from ..storage.objects import ObjectHead, RemoteObject
+from .entry_names import Brief
 from .partial import PartialFile
 from .pins import Pins
 from .policy import DEFAULT, EvictionPlan
@@ -52,6 +53,8 @@ class AnySsd(Protocol):
     def missed(self, obj: RemoteObject) -> None: ...
     def noted(self, obj: RemoteObject) -> bool: ...
     def holds(self, digest: str) -> bool: ...
+    def file_of(self, obj: RemoteObject) -> Path | None: ...
+    def of_size(self, size_bytes: int) -> list[Brief]: ...
     def keep(self, digests: list[str], until_s: float) -> None: ...
     def directories(self) -> tuple[SsdTier, ...]: ...
     @property
@@ -148,8 +151,14 @@ class SsdStack:
     def noted(self, obj: RemoteObject) -> bool:
         return any(tier.noted(obj) for tier in self._own)
 
+    def file_of(self, obj: RemoteObject) -> Path | None:
+        return next((path for tier in self._all if (path := tier.file_of(obj)) is not None), None)
+
     def holds(self, digest: str) -> bool:
         return any(tier.holds(digest) for tier in self._all)
+
+    def of_size(self, size_bytes: int) -> list[Brief]:
+        return [brief for tier in self._own for brief in tier.of_size(size_bytes)]
 
     def keep(self, digests: list[str], until_s: float) -> None:
         for tier in self._own:

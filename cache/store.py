@@ -34,6 +34,7 @@ from .pins import Pins
 from .policy import EvictionPlan
 from .policy_memory import PolicyMemory
 from .ram import RamEntry, RamSnapshot, RamTier
+from .same_bytes import SameBytes
 from .space_values import SsdSnapshot
 from .speeds import Speeds
 from .ssd_lease import SsdLease
@@ -94,6 +95,7 @@ class Cache:
         self._warmer = Warmer(self._bring, bus)
         if ram is not None and fetcher is not None:
             ram.reload_s = self._reload_s
+        self._same = SameBytes(ram, ssd) if fetcher is None else fetcher.same
         self._memory: PolicyMemory | None = None
         self._housekeeping: Housekeeping | None = None
         if state is not None:
@@ -110,6 +112,12 @@ class Cache:
         self._catalog.remember(obj)
         return str(self._ssd.path_for(obj))
 
+    def file_of(self, obj: RemoteObject) -> str | None:
+        """The file that has its bytes now, under whatever name and in whatever directory; None: it is not on the SSD.  It
+        may be evicted at any moment: `open_file` gives one that stays."""
+        path = self._ssd.file_of(self._same.of(obj))
+        return None if path is None else str(path)
+
     def object_at(self, path: str) -> RemoteObject | None:
         """The object behind a path of `path_for`; None for every other path.  Lexical, no I/O."""
         digest = self._ssd.digest_of(path)
@@ -120,7 +128,7 @@ class Cache:
 
     def header(self, obj: RemoteObject) -> SafetensorsHeader:
         """The header alone, from the nearest tier; a small ranged read where no tier has the object.  Blocks."""
-        return self._headers.header(obj)
+        return self._headers.header(self._same.of(obj))
 
     # -- opening -----------------------------------------------------------------------------------------------------
     def open_tensors(self, obj: RemoteObject, watch: Watch | None = None) -> OpenTensors:
@@ -128,7 +136,7 @@ class Cache:
         watch = watch or Unwatched()
         started_s = self._clock()
         for attempt in range(TRIES):
-            entry = self._ram.get(obj.id.digest)
+            entry = self._ram.get(self._same.of(obj).id.digest)
             if entry is not None:
                 return self._tensors(entry, obj, "ram", 0, started_s)
             with Joined(self._fetches, obj, Goal.MEMORY, watch, use=attempt == 0) as (fetch, mine):
@@ -148,12 +156,12 @@ class Cache:
         source, wire_bytes, landed = "ssd", 0, obj
         before: Fetch | None = None
         for _ in range(TRIES):
-            lease = self._right_copy(landed, watch, use=before is None)
+            lease = self._right_copy(self._same.of(landed), watch, use=before is None)
             if lease is not None:
                 if source == "ssd":
                     self._bus.emit(TierHit("ssd", obj.subject, obj.size_bytes, self._clock() - started_s))
                 seconds = self._clock() - started_s
-                self._ledger.used(landed.id.digest, landed.size_bytes, source, seconds)
+                self._ledger.used(lease.obj.id.digest, landed.size_bytes, source, seconds)
                 return OpenFile(landed, source, landed.size_bytes, wire_bytes, seconds, lease.release, path=str(lease.path))
             if before is not None:
                 before.wait_ended(watch)  # evicted since: joining the same fetch again would find the same nothing
@@ -171,8 +179,11 @@ class Cache:
 
     def pin(self, obj: RemoteObject) -> None:
         """Keeps every version of it in the tiers that have it, also after a restart.  Raises ConfigError where that
-        cannot be saved."""
+        cannot be saved.  Where its bytes are kept under another name, that one is pinned as well."""
         self._keeping.pin(obj)
+        kept = self._same.of(obj)
+        if kept != obj:
+            self._keeping.pin(kept)
 
     def unpin(self, obj: RemoteObject | Pin) -> None:
         self._keeping.unpin(obj)
@@ -182,11 +193,11 @@ class Cache:
 
     def evict(self, obj: RemoteObject, tier: str | None = None) -> EvictOutcome:
         """Out of one tier ("ram", "ssd") or of all.  What is leased, pinned or loaded is refused."""
-        return self._keeping.evict(obj, tier)
+        return self._keeping.evict(self._same.of(obj), tier)
 
     def verify(self, obj: RemoteObject, watch: Watch | None = None) -> VerifyOutcome:
         """Reads every copy again.  Blocks; raises what the watch raises."""
-        return self._keeping.verify(obj, watch or Unwatched())
+        return self._keeping.verify(self._same.of(obj), watch or Unwatched())
 
     def warm(self, objs: Iterable[RemoteObject], tier: str = RAM, priority: Priority = Priority.BACKGROUND) -> Warming:
         """Fetches ahead, a few at a time; returns at once."""
@@ -210,14 +221,15 @@ class Cache:
 
     def used(self, obj: RemoteObject, seconds: float = 0.0) -> None:
         """A use that no tier saw: the loaded model itself was still there."""
-        if not self._ram.used(obj):
-            self._ssd.noted(obj)
-        self._ledger.used(obj.id.digest, obj.size_bytes, "model", seconds)
+        kept = self._same.of(obj)
+        if not self._ram.used(kept):
+            self._ssd.noted(kept)
+        self._ledger.used(kept.id.digest, obj.size_bytes, "model", seconds)
 
     def keep(self, digests: Iterable[str], until_s: float) -> None:
         """Until then (wall time; inf: for as long as a queued prompt needs them; 0: no longer) no tier lets go of these
         while others can go.  Digests that are nowhere yet count from when they come."""
-        named = list(digests)
+        named = [self._same.digest_of(digest) for digest in digests]
         self._ram.keep(named, until_s)
         self._ssd.keep(named, until_s)
 
@@ -248,7 +260,7 @@ class Cache:
 
     def _tensors(self, entry: RamEntry, obj: RemoteObject, source: str, wire_bytes: int, started_s: float) -> OpenTensors:
         seconds = self._clock() - started_s
-        self._ledger.used(obj.id.digest, obj.size_bytes, source, seconds)
+        self._ledger.used(entry.obj.id.digest, obj.size_bytes, source, seconds)
         return OpenTensors(obj, source, obj.size_bytes, wire_bytes, seconds, entry.release, header=entry.header, buffer=entry.buffer)
 
     def _right_copy(self, obj: RemoteObject, watch: Watch, *, use: bool) -> SsdLease | None:
@@ -281,7 +293,7 @@ class Cache:
     def _mapped(self, fetch: Fetch, watch: Watch, wire_bytes: int, started_s: float) -> OpenTensors | None:
         """An object that does not fit in RAM: its SSD file, mapped.  Pages are private: nobody can write into the cache."""
         obj = fetch.landed_obj
-        lease = self._right_copy(obj, watch, use=False)
+        lease = self._right_copy(self._same.of(obj), watch, use=False)
         if lease is None:
             return None
         try:
@@ -291,7 +303,7 @@ class Cache:
             lease.release()
             raise
         seconds = self._clock() - started_s
-        self._ledger.used(obj.id.digest, obj.size_bytes, fetch.source, seconds)
+        self._ledger.used(lease.obj.id.digest, obj.size_bytes, fetch.source, seconds)
         return OpenTensors(obj, fetch.source, obj.size_bytes, wire_bytes, seconds, lease.release, header=header, buffer=mapping)
 
     def _thrashing(self, obj: RemoteObject) -> ModelStreamError:
@@ -306,7 +318,8 @@ class Cache:
         """Gets it into a tier; what RAM cannot hold as tensors goes to the SSD.  Returns the bytes on the wire for it."""
         goal = Goal.MEMORY if tier == RAM and obj.basename.lower().endswith(SAFETENSORS) else Goal.DISK
         for _ in range(TRIES):
-            if self._ram.holds(obj.id.digest) if goal is Goal.MEMORY else self.is_on_disk(obj):
+            kept = self._same.of(obj)
+            if self._ram.holds(kept.id.digest) if goal is Goal.MEMORY else self.is_on_disk(kept):
                 return 0
             with Joined(self._fetches, obj, goal, watch, priority) as (fetch, mine):
                 fetch.wait(fetch.goal if goal is Goal.MEMORY else Goal.DISK, watch)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from ..storage.errors import DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom
+from ..storage.errors import DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom, TransferCancelled
 from ..storage.events import EventBus, PassedBy, TierDegraded
 from ..storage.objects import Extent, ObjectHead, RemoteObject, at_head
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
@@ -51,7 +51,32 @@ class FrontCheck:
                 self.header = parse_header(self._view[:needed], size)
 
 
-class MemoryZone:
+class Alike(Exception):
+    """Something that is here may be the same; whoever owns the zone finds out.  The transfer has not begun."""
+
+    def __init__(self, obj: RemoteObject, head: ObjectHead, candidates: tuple[RemoteObject, ...]) -> None:
+        super().__init__(obj.subject)
+        self.obj = obj
+        self.head = head
+        self.candidates = candidates
+
+
+class _Compares:
+    """What both zones do first: stop where something here may have the same bytes."""
+
+    obj: RemoteObject
+    looks_alike: Callable[[RemoteObject, ObjectHead], tuple[RemoteObject, ...]] = staticmethod(lambda obj, head: ())
+    alike: Alike | None = None
+
+    def _compare(self, head: ObjectHead) -> None:
+        """Raises TransferCancelled, which ends the transfer quietly."""
+        candidates = self.looks_alike(self.obj, head)
+        if candidates:
+            self.alike = Alike(self.obj, head, candidates)
+            raise TransferCancelled("something with the same bytes may be here")
+
+
+class MemoryZone(_Compares):
     """RAM first, SSD behind it.  Without room on the SSD the object still lands in RAM, and an event says so."""
 
     def __init__(self, obj: RemoteObject, ram: RamTier, ssd: AnySsd, bus: EventBus) -> None:
@@ -70,6 +95,7 @@ class MemoryZone:
     def prepare(self, head: ObjectHead) -> memoryview:
         self.drop(keep=False)
         self.obj = at_head(self.obj, head)
+        self._compare(head)
         self.allocation = self._ram.reserve(self.obj, head.size_bytes)
         self.allocation.populate_ahead()
         view = self.allocation.view
@@ -130,7 +156,7 @@ class MemoryZone:
         self._bus.emit(TierDegraded("ssd", code, str(error)))
 
 
-class FileZone:
+class FileZone(_Compares):
     """Lands on the SSD, with little memory in between: `landed` waits for a disk that is slower than the network.
 
     stopped: whether the transfer was ended, so that nobody waits for the disk any more; set by the zone's owner
@@ -146,6 +172,7 @@ class FileZone:
     def prepare(self, head: ObjectHead) -> memoryview:
         self.drop(keep=False)
         self.obj = at_head(self.obj, head)
+        self._compare(head)
         self.partial = self._ssd.begin(self.obj, head)
         view = self.partial.landing()
         self._extents = self.partial.resume_into(view)

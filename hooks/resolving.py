@@ -83,7 +83,7 @@ class ResolvingSeam(Seam):
                 self.before_loading()
             return path
         if running is None or not waiting_allowed:
-            return path if cache.is_on_disk(obj) else None
+            return cache.file_of(obj)
         self.before_loading()
         return self._real_file(obj, request, running.prompt)
 

@@ -177,6 +177,7 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
     from ..cache.pins import Pins
     from ..cache.ram import RamTier
+    from ..cache.same_bytes import SameBytes
     from ..cache.speeds import Speeds
     from ..cache.ssd_stack import open_ssd
     from ..cache.state_file import StateFile
@@ -197,7 +198,8 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         undo.append(ram.close)
         engine = TransferEngine(config.transfer, bus)
         undo.append(engine.close)
-        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds)
+        same = SameBytes(ram, ssd, StateFile(runtime.places.state / "same.json"))
+        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same)
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
         more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}

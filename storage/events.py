@@ -184,6 +184,15 @@ class PassedBy(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SameBytesFound(Event):
+    """An object is byte for byte what is here under another name, so it is not fetched and not kept twice."""
+
+    subject: str
+    kept_as: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pinned(Event):
     """The user wants it kept: no tier evicts it by itself any more."""
 

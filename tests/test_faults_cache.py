@@ -295,7 +295,7 @@ def test_a_disk_that_cannot_be_written_costs_the_copy_and_not_the_load(seaweed, 
         assert rig.load(obj, OLD).source == "bucket"
         assert rig.load(obj, OLD).source == "ram"
         degraded = [e for e in rig.parts.events if isinstance(e, TierDegraded)]
-        assert {e.tier for e in degraded} == {"ssd"}
+        assert {e.tier for e in degraded if e.code != "history"} == {"ssd"}  # the folder for small things is gone with it
 
 
 def test_closing_the_cache_in_the_middle_of_a_load_ends_everything(rig):

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from awscrt.checksums import crc64nvme
 
-from modelstream.cache import space as space_module
+from modelstream.cache import room as room_module
 from modelstream.cache import ssd_flight
 from modelstream.cache.partials import STALE_S
 from modelstream.storage.errors import DiskFailed, ModelStreamError, NoRoom
@@ -440,7 +440,7 @@ def _lease_and_wait(root: str, ready, done) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="a mapped file cannot be removed there")
 def test_38_the_lease_of_another_process_keeps_its_entry_and_a_killed_one_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "RESCAN_S", -1.0)
+    monkeypatch.setattr(room_module, "RESCAN_S", -1.0)
     a, b = remote("a.safetensors"), remote("b.safetensors")
     context = multiprocessing.get_context("spawn")
     with tier(tmp_path, budget_bytes=a.size_bytes) as ssd:

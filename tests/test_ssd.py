@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from awscrt.checksums import crc64nvme
 
-from modelstream.cache import space as space_module
+from modelstream.cache import room as room_module
 from modelstream.storage.errors import ConfigError, CorruptObject, DiskFailed, NoRoom, TransferCancelled
 from modelstream.storage.events import CorruptionFound, Evicted, Stored, TierDegraded
 from rig.ssd_parts import CHUNK, Heard, content, drop_dead, empty, fill, head_of, remote, shown, store, tier
@@ -231,7 +231,7 @@ def test_the_order_of_use_survives_a_restart_and_a_clock_that_leaps(tmp_path: Pa
 
 
 def test_a_leased_entry_is_not_evicted_by_this_or_by_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "RESCAN_S", -1.0)
+    monkeypatch.setattr(room_module, "RESCAN_S", -1.0)
     a, b = remote("a.safetensors"), remote("b.safetensors")
     with tier(tmp_path / "ssd") as first, tier(tmp_path / "ssd", budget_bytes=a.size_bytes) as second:
         store(first, a)
@@ -250,7 +250,7 @@ def test_a_leased_entry_is_not_evicted_by_this_or_by_another_process(tmp_path: P
 
 
 def test_a_lease_taken_while_its_entry_is_being_evicted_gets_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "RESCAN_S", -1.0)
+    monkeypatch.setattr(room_module, "RESCAN_S", -1.0)
     a, b = remote("a.safetensors"), remote("b.safetensors")
     with tier(tmp_path / "ssd") as first, tier(tmp_path / "ssd", budget_bytes=a.size_bytes) as second:
         store(first, a)
@@ -392,7 +392,7 @@ def test_paths_lead_back_to_their_digest_whatever_the_slash(tmp_path: Path) -> N
 
 
 def test_the_table_is_read_again_when_other_processes_may_have_filled_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(space_module, "RESCAN_S", -1.0)
+    monkeypatch.setattr(room_module, "RESCAN_S", -1.0)
     a, b, c = (remote(f"{n}.safetensors") for n in "abc")
     with tier(tmp_path / "ssd") as other, tier(tmp_path / "ssd", budget_bytes=2 * a.size_bytes) as ssd:
         store(other, a)

@@ -16,6 +16,7 @@ from modelstream.cache.headers import HeaderReader
 from modelstream.cache.opened import OpenTensors
 from modelstream.cache.pins import Pins
 from modelstream.cache.ram import RamTier
+from modelstream.cache.same_bytes import SameBytes
 from modelstream.cache.ssd import SsdTier
 from modelstream.cache.state_file import StateFile
 from modelstream.cache.store import Cache
@@ -81,7 +82,8 @@ def open_parts(toml: str, ssd: Path) -> Parts:
     tier = SsdTier(ssd, config.ssd.budget_bytes, config.ssd.free_floor_bytes, bus, hold_s=0.0, choice=choice)
     tier.start()
     headers = HeaderReader(origins, ram, tier)
-    fetcher = Fetcher(origins, catalog, engine, ram, tier, bus)
+    same = SameBytes(ram, tier, StateFile(ssd.parent / "same.json"))
+    fetcher = Fetcher(origins, catalog, engine, ram, tier, bus, same=same)
     configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
     cache = Cache(fetcher, headers, catalog, engine, ram, tier, bus, pins=pins, state=ssd.parent, configured=configured)
     return Parts(config, bus, events, origins["rig"], catalog, engine, ram, tier, cache)
