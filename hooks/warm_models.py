@@ -148,7 +148,10 @@ class WarmModelsSeam(Seam):
             warm = self.pool.get(key)
             if warm is not None:
                 _say_warm(label_of(self._runtime, paths))
-                self._note_use(paths)
+                try:
+                    self._note_use(paths)
+                except Exception as error:
+                    self.ours_failed(error)
                 return warm.hand_out()
             try:
                 self._make_room(paths)

@@ -81,16 +81,21 @@ class Opened:
 
 
 class StandInCache:
-    """bodies: what each key's file holds once it is fetched; asked: every call that would have fetched something."""
+    """bodies: what each key's file holds once it is fetched; asked: every call that would have fetched something;
+    noted: uses that no tier saw."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog, self.layout = catalog, Layout(BASE / "ssd")
         self.asked: list[tuple[str, str]] = []
+        self.noted: list[str] = []
         self.opened: list[Opened] = []
         self.noted: list[str] = []
         self.bodies: dict[str, bytes] = {}
         self.tensors: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
+
+    def used(self, obj: RemoteObject) -> None:
+        self.noted.append(obj.id.key)
 
     def path_for(self, obj: RemoteObject) -> str:
         self.catalog.remember(obj)
@@ -102,6 +107,9 @@ class StandInCache:
 
     def is_on_disk(self, obj: RemoteObject) -> bool:
         return os.path.exists(self.path_for(obj))
+
+    def file_of(self, obj: RemoteObject) -> str | None:
+        return self.path_for(obj) if self.is_on_disk(obj) else None
 
     def open_file(self, obj: RemoteObject, watch: Any) -> Opened:
         self._ask("file", obj, watch)

@@ -192,6 +192,7 @@ def test_an_object_of_the_bucket_is_known_by_its_digest(comfy: Any, warm: Warm, 
         sd.load_checkpoint_guess_config(comfy.cache.path_for(obj), output_clip=False)
     snapshot = warm.seam.pool.snapshot()
     assert (snapshot.hits, warm.labels) == (1, [obj.subject])
+    assert comfy.cache.noted == ["checkpoints/far.safetensors"], "the tiers below hear of the use"
 
 
 def test_two_threads_that_want_one_model_load_it_once(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
