@@ -87,15 +87,11 @@ class StandInCache:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog, self.layout = catalog, Layout(BASE / "ssd")
         self.asked: list[tuple[str, str]] = []
-        self.noted: list[str] = []
         self.opened: list[Opened] = []
         self.noted: list[str] = []
         self.bodies: dict[str, bytes] = {}
         self.tensors: dict[str, dict[str, Any]] = {}
         self.error: Exception | None = None
-
-    def used(self, obj: RemoteObject) -> None:
-        self.noted.append(obj.id.key)
 
     def path_for(self, obj: RemoteObject) -> str:
         self.catalog.remember(obj)
