@@ -93,7 +93,9 @@ class Governor:
         if self.limit_bytes is None or look.now_s - self._calm_since_s < self.levels.calm_s:
             return None
         self._calm_since_s = look.now_s
-        limit = max(self.limit_bytes, look.held_bytes) + look.available_bytes - self.levels.target_bytes
+        limit = look.held_bytes + look.available_bytes - self.levels.target_bytes
+        if limit <= self.limit_bytes:
+            return None
         self.limit_bytes = None if limit >= self.budget_bytes else limit
         return Regain(self.limit_bytes)
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.memory_budget import read_memory_figures
 from ..cache.pressure import Levels
 from ..cache.pressure_tier import TierUnderPressure
 from ..cache.pressure_watch import MemoryWatch
 from .runtime import Memory, Runtime
-from .vram_pressure import VramPressureSeam
-from .warm_models import WarmModelsSeam
+
+if TYPE_CHECKING:
+    from .vram_pressure import VramPressureSeam
+    from .warm_models import WarmModelsSeam
 
 GIB = 1 << 30
 

@@ -9,16 +9,24 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from modelstream.cache.arena import Arena
 from modelstream.cache.pressure import Governor, Levels, Look, Regain, Stall, Yield
 from modelstream.cache.pressure_sources import Clock, PsiTriggers, open_source
 from modelstream.cache.pressure_watch import MemoryWatch
+from modelstream.cache.ram import RamTier
+from modelstream.hooks.memory_pressure import comfyuis_floor_bytes, watch_memory
+from modelstream.storage.config_memory import RamConfig
 from modelstream.storage.events import Event, EventBus, MemoryRegained, MemoryYielded, TierDegraded
+from modelstream.storage.objects import ObjectId, RemoteObject
+from modelstream.storage.safetensors_header import SafetensorsHeader
 from rig.invariants import eventually
 from rig.memory_cgroup import MemoryCgroup
 from rig.pressed_process import LIMIT_BYTES, OBJECT_BYTES, OBJECTS
@@ -336,6 +344,47 @@ def test_the_kernels_own_triggers_wake_when_nudged() -> None:
     assert source.wait(None) in (Stall.NONE, Stall.MACHINE, Stall.OWN)
     source.close()
     source.nudge()
+
+
+# -- wiring ------------------------------------------------------------------------------------------------------------
+def test_switched_off_nobody_watches() -> None:
+    runtime: Any = SimpleNamespace(config=SimpleNamespace(ram=RamConfig(pressure=False)), on_open=[])
+    watch_memory(runtime, GB)
+    assert runtime.on_open == []
+
+
+@pytest.mark.parametrize(("asked", "headroom", "floor"), [(0, 0, 0), (4.0, 0, 4 * GB), ([2.0, 6.0], GB, 6 * GB), (None, 3 * GB, 3 * GB)])
+def test_the_floor_is_not_below_comfyuis_own(monkeypatch: pytest.MonkeyPatch, asked: Any, headroom: int, floor: int) -> None:
+    monkeypatch.setitem(sys.modules, "comfy.cli_args", SimpleNamespace(args=SimpleNamespace(cache_ram=asked)))
+    monkeypatch.setitem(sys.modules, "comfy.memory_management", SimpleNamespace(RAM_CACHE_HEADROOM=headroom))
+    assert comfyuis_floor_bytes() == floor
+
+
+def test_wired_the_real_tier_yields_and_the_warm_models_are_asked_and_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    available = [1 << 40]
+    monkeypatch.setattr("modelstream.hooks.memory_pressure._available_bytes", lambda: available[0])
+    monkeypatch.setattr("modelstream.hooks.memory_pressure.comfyuis_floor_bytes", lambda: 0)
+    bus, asked, woken = EventBus(), list[int](), threading.Event()
+    arena = Arena(256 << 20, bus)
+    ram = RamTier(arena, bus)
+    warm: Any = SimpleNamespace(
+        pool=SimpleNamespace(snapshot=lambda: SimpleNamespace(host_bytes=5)), ask_to_yield=lambda size: asked.append(size) or 7
+    )
+    seam: Any = SimpleNamespace(wake=woken.set)
+    runtime: Any = SimpleNamespace(config=SimpleNamespace(ram=RamConfig()), on_open=[], bus=bus, status_blocks={})
+    watch_memory(runtime, 64 << 20, warm, seam)
+    close = runtime.on_open[0](SimpleNamespace(arena=arena, ram=ram))
+    assert arena.on_fresh is not Arena(0, bus).on_fresh
+    arena.on_fresh = lambda size_bytes: None  # one look, and what it sees, is the test's own
+    obj = RemoteObject("near", ObjectId("http://127.0.0.1", "models", "a", "1"), 40 << 20, 0.0)
+    ram.publish(obj, ram.reserve(obj, 40 << 20), SafetensorsHeader({}, None, 10), None).release()
+    available[0] = 1 << 20
+    seam.looked()
+    assert woken.wait(10)
+    assert eventually(lambda: runtime.status_blocks["host_memory"]()["limit_bytes"] == 0)
+    assert ram.snapshot().entries == ()
+    assert asked == [(96 << 20) - (1 << 20) - (40 << 20)]
+    close()
 
 
 # -- the real thing ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -257,6 +258,53 @@ def test_below_the_floor_of_free_memory_unused_models_go(comfy: Any, monkeypatch
     del mine
     assert warm.seam.yield_memory() > 0
     assert warm.labels == []
+
+
+def test_who_watches_memory_asks_and_the_thread_that_runs_prompts_lets_go(warm: Warm) -> None:
+    mine = warm.checkpoint()
+    told: list[int] = []
+    warm.seam.yielded = lambda: told.append(1)
+    assert warm.seam.ask_to_yield(1000) == 0  # in use: it would not free anything
+    del mine
+    gc.collect()
+    assert warm.seam.ask_to_yield(1000) == 1000
+    assert warm.labels == ["local:a.safetensors"]  # nothing has gone yet
+    assert warm.seam.yield_memory() > 1000
+    assert (warm.labels, told) == ([], [1])
+    assert warm.seam.yield_memory() == 0  # it was asked once
+
+
+def test_a_controlnet_with_a_model_of_its_own_is_kept_with_it(comfy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def load_controlnet(ckpt_path: str, model: Any = None, model_options: Any = None) -> Any:
+        loaded.append(ckpt_path)
+        return core.controlnet.ControlNet(torch.nn.Linear(64, 64, bias=False), load_device=torch.device("cpu"))
+
+    monkeypatch.setattr(core.controlnet, "load_controlnet", load_controlnet)
+    warm = Warm(comfy, monkeypatch)
+    path = warm.file("controlnet")
+    first, second = core.controlnet.load_controlnet(path), core.controlnet.load_controlnet(path)
+    assert len(loaded) == 1
+    assert first is not second
+    assert first.control_model is second.control_model
+    assert first.control_model_wrapped is second.control_model_wrapped
+    first.set_cond_hint(torch.zeros(1, 3, 8, 8), 0.5)
+    assert second.cond_hint_original is None
+    (entry,) = warm.seam.pool.snapshot().entries
+    assert (entry.sizes.host_bytes, entry.in_use) == (64 * 64 * 4, True)
+
+
+def test_another_device_is_another_model(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = warm.checkpoint()
+    monkeypatch.setattr(core.model_management, "vae_device", lambda: torch.device("cuda:1"))
+    key_before = len(warm.labels)
+    monkeypatch.setattr(sd, "VAE", lambda **kwargs: None)  # there is no such device here
+    warm.checkpoint()
+    monkeypatch.undo()
+    assert len(warm.reads) == 2
+    assert key_before == 1
+    assert first[0] is not None
 
 
 def test_what_newer_comfyui_loads_again_by_itself_is_not_the_pools_clone(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
