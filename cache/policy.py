@@ -259,6 +259,14 @@ class RankedPolicy:
         return worth((ranking.score(row, moment), 0, row))
 
     # -- reports and memory --------------------------------------------------------------------------------------------
+    def rate(self, digest: str) -> tuple[float, int]:
+        """Uses of it per use of the tier, with some weight on long memory, and its uses so far."""
+        row = self._history.get(digest)
+        if row is None or not row.reload_s:
+            return 0.0, 0
+        per_byte_s = RANKINGS["steady"].score(row, self._moment(0.0))
+        return per_byte_s * (row.size_bytes or 1) / row.reload_s, row.uses
+
     def standings(self) -> tuple[Standing, ...]:
         """What each ranking of the tournament would have lost; empty for a fixed policy."""
         return self._tournament.standings() if self._tournament else ()

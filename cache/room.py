@@ -122,7 +122,11 @@ class Room(Space):
                 spared.add(victim.digest)
         return freed_bytes
 
-    def let_go(self, digest: str) -> tuple[int, str]:
+    def free_bytes(self) -> int:
+        """What fits without evicting anything.  Asks the disk."""
+        return max(0, -self._shortage(0, 0))
+
+    def let_go(self, digest: str, reason: str = "asked") -> tuple[int, str]:
         """For who wants it gone: bytes freed, or why it stays: "leased", "pinned", "newer", "busy"; "" where there is none."""
         with self.room_lock:
             with self._lock:
@@ -135,7 +139,7 @@ class Room(Space):
                 return 0, "pinned"
             if self._entries.is_from_newer(digest):
                 return 0, "newer"
-            return (found.size_bytes, "") if self._evict(found, "asked") else (0, "busy")
+            return (found.size_bytes, "") if self._evict(found, reason) else (0, "busy")
 
     def _pinned_digests(self) -> set[str]:
         if self._choice.pins.none:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..storage.events import EventBus, TierDegraded
+from ..storage.objects import RemoteObject
 from .disk import Disk
 from .disk_errors import disk_error
 from .entries import Entries, Found
@@ -116,6 +117,11 @@ class Space:
         with self._lock:
             digests = [entry.digest for entry in self._table.entries()]
         self._names.read(digests, stopped)
+
+    def named(self, digest: str) -> RemoteObject | None:
+        """Which object an entry is, once its record was read."""
+        brief = next(iter(self._names.briefs([digest])), None)
+        return None if brief is None else brief.obj
 
     def of_size(self, size_bytes: int) -> list[Brief]:
         """Entries of exactly this size, by their records."""

@@ -33,9 +33,20 @@ class SsdKeeping:
         """Every entry, from memory."""
         return self._space.held()
 
-    def let_go(self, digest: str) -> tuple[int, str]:
+    def free_bytes(self) -> int:
+        """What fits without evicting anything; none where the disk does not answer."""
+        try:
+            return self._space.free_bytes()
+        except OSError:
+            return 0
+
+    def named(self, digest: str) -> RemoteObject | None:
+        """Which object an entry is; None where its record cannot be read."""
+        return self._space.named(digest)
+
+    def let_go(self, digest: str, reason: str = "asked") -> tuple[int, str]:
         """See `Space.let_go`; a directory that cannot be written to keeps everything: "read-only"."""
-        return self._space.let_go(digest) if self.writable else (0, "read-only" if self._layout.entry(digest).is_dir() else "")
+        return self._space.let_go(digest, reason) if self.writable else (0, "read-only" if self._layout.entry(digest).is_dir() else "")
 
     def set_budget(self, budget_bytes: int | None) -> None:
         """From now on; evicts what is above it."""

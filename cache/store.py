@@ -38,6 +38,7 @@ from .same_bytes import SameBytes
 from .space_values import SsdSnapshot
 from .speeds import Speeds
 from .ssd_lease import SsdLease
+from .ssd_moves import Move, SsdMoves
 from .ssd_stack import AnySsd
 from .state_file import StateFile
 from .tensors import parse_front
@@ -98,12 +99,17 @@ class Cache:
         self._same = SameBytes(ram, ssd) if fetcher is None else fetcher.same
         self._memory: PolicyMemory | None = None
         self._housekeeping: Housekeeping | None = None
+        self._moves: SsdMoves | None = None
         if state is not None:
             self._keeping.take_up_budgets()
             directories = {f"ssd{number or ''}": tier for number, tier in enumerate(ssd.directories())}
             self._memory = PolicyMemory(state / "usage", {RAM: ram, **directories}, bus)
             self._memory.recall()
-            self._housekeeping = Housekeeping((self._memory.store,), bus)
+            jobs: list[Callable[[], None]] = [self._memory.store]
+            if len(ssd.directories()) > 1:
+                self._moves = SsdMoves(ssd.directories(), bus, lambda: not self._fetches.subjects())
+                jobs.append(self._moves.round)
+            self._housekeeping = Housekeeping(jobs, bus)
             self._housekeeping.start()
 
     # -- names -------------------------------------------------------------------------------------------------------
@@ -214,6 +220,10 @@ class Cache:
         of the caller's.
         """
         return self._keeping.saved(days, bound=bound)
+
+    def plan_moves(self) -> tuple[Move, ...]:
+        """What the next round of housekeeping would move between the SSD's directories.  Changes nothing."""
+        return () if self._moves is None else self._moves.plan()
 
     def set_budget(self, tier: str, size_bytes: int) -> None:
         """Live, and saved for as long as the configuration says the same.  Evicts what is above it; blocks."""

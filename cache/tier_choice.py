@@ -116,6 +116,10 @@ class TierChoice:
         saved_s = policy.saved_s(self._wall_clock(), days) if policy.standings() else None
         return PolicyReport(policy.name, policy.ranking.name, self._capacity_bytes, saved_s, policy.standings(), tuple(self._recent))
 
+    def rate(self, digest: str) -> tuple[float, int]:
+        """See `RankedPolicy.rate`."""
+        return self._policy.rate(digest)
+
     def remembered(self) -> list[Remembered]:
         return list(self._policy.remembered())
 

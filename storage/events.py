@@ -174,6 +174,17 @@ class Evicted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Moved(Event):
+    """An entry of the SSD tier went from one of its directories to another; numbers in the configuration's order."""
+
+    subject: str
+    size_bytes: int
+    source: int
+    target: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PassedBy(Event):
     """A tier did not keep an object that came by: what would have had to go is worth more."""
 

@@ -42,6 +42,7 @@ def told(rig: Rig, kind: type) -> list[Any]:
 def load(rig: Rig, obj: Any) -> None:
     rig.parts.cache.open_tensors(obj).close()
     rig.wait_on_disk(obj)
+    assert eventually(lambda: not rig.parts.cache.snapshot().loading), "the fetch keeps its own lease until it ends"
 
 
 def of(rig: Rig, obj: Any) -> Any:
