@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from .config_cache import CacheConfig
+from .config_alerts import AlertsConfig
+from .config_cost import CostConfig
 from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig
+from .config_metrics import AccessConfig, MetricsConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
 from .config_ssd import SsdConfig
@@ -156,12 +159,20 @@ class Config:
     transfer: TransferConfig = TransferConfig()
     catalog: CatalogConfig = CatalogConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()  # noqa: RUF009
+    access: AccessConfig = AccessConfig()  # noqa: RUF009
+    alerts: AlertsConfig = AlertsConfig()  # noqa: RUF009
+    cost: CostConfig = CostConfig()  # noqa: RUF009
     path: Path | None = None
     """the file this was read from"""
 
     @classmethod
     def from_text(cls, toml: str, path: Path | None = None) -> Config:
         return _read_config(_parse_toml(toml), path)
+
+    @property
+    def holds_secrets(self) -> bool:
+        return bool(self.alerts.webhook) or any(p.holds_secrets for p in self.profiles)
 
     def origin(self, name: str) -> OriginConfig | None:
         return next((o for o in self.origins if o.name == name), None)
@@ -197,7 +208,7 @@ def load_config(path: Path) -> Config:
         config = Config.from_text(raw.decode("utf-8-sig"), path)
     except UnicodeDecodeError:
         raise ConfigError(f"{path.name} is not UTF-8 text", next_step="save it as UTF-8") from None
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO) and any(p.holds_secrets for p in config.profiles):
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO) and config.holds_secrets:
         raise ConfigError(
             f"{path.name} holds a secret and other users may read it",
             cause=f"its mode is {stat.S_IMODE(mode):04o}",
@@ -253,6 +264,10 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "transfer": TransferConfig,
         "catalog": CatalogConfig,
         "log": LogConfig,
+        "metrics": MetricsConfig,
+        "access": AccessConfig,
+        "alerts": AlertsConfig,
+        "cost": CostConfig,
     }
     refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}

@@ -15,7 +15,7 @@ ROOMS = {
     "hooks": {"cache", "storage", "telemetry"},
     "nodes": {"cache", "storage", "hooks"},
 }
-TELEMETRY_SEES = {"events", "objects", ""}
+TELEMETRY_SEES = {"events", "events_comfy", "objects", ""}
 """of storage: what happens, the values that name an object, and the room's version"""
 COMFYUI = {
     "comfy",

@@ -284,7 +284,8 @@ def test_every_key_and_every_preset_is_documented():
     docs = Path(__file__).parents[1] / "docs"
     keys, providers = (docs / "configuration.md").read_text(), (docs / "providers.md").read_text()
     config = Config.from_text(FIVE_LINES)
-    for section in (config.origins[0].profile, config.ram, config.ssd, config.vram, config.transfer, config.catalog, config.log):
+    sections = [getattr(config, field.name) for field in dataclasses.fields(config)]
+    for section in (config.origins[0].profile, *(s for s in sections if dataclasses.is_dataclass(s))):
         for field in dataclasses.fields(section):
             if "reader" in field.metadata:
                 assert f"`{field.name}`" in keys, field.name

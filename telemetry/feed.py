@@ -1,0 +1,139 @@
+"""What happened, for people: the last 500 events worth a line in the panel.  Thread-safe.
+
+``text`` is English; the other fields are there for whoever writes it in another language.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..storage import events, events_comfy
+from ..storage.events import Event
+
+KEPT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    seq: int
+    at_s: float
+    kind: str
+    name: str = ""
+    subject: str = ""
+    tier: str = ""
+    size_bytes: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+    text: str = ""
+
+
+class Feed:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lines: deque[Line] = deque(maxlen=KEPT)
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        return self._last
+
+    def __call__(self, event: Event, at_s: float) -> None:
+        written = WRITERS.get(type(event))
+        if written is None:
+            return
+        fields = written(event)
+        with self._lock:
+            self._last += 1
+            self._lines.append(Line(self._last, at_s, **fields))
+
+    def since(self, seq: int, limit: int) -> list[Line]:
+        """After ``seq``, oldest first; the newest ``limit`` of them."""
+        with self._lock:
+            found = [line for line in self._lines if line.seq > seq]
+        return found[-limit:] if limit > 0 else []
+
+
+def basename(subject: str) -> str:
+    return subject.rpartition(":")[2].rpartition("/")[2] or subject
+
+
+def size(size_bytes: float) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes:.0f} B"
+
+
+def _about(event: Any, kind: str, text: str, **more: Any) -> dict[str, Any]:
+    subject = event.subject
+    return {"kind": kind, "subject": subject, "name": basename(subject), "text": text, **more}
+
+
+def _loaded(e: events.ModelLoaded) -> dict[str, Any]:
+    text = f"loaded {e.name} from {e.source}: {size(e.size_bytes)} in {e.seconds:.1f} s"
+    return {**_about(e, "load", text), "name": e.name, "tier": e.source, "size_bytes": e.size_bytes, "seconds": e.seconds}
+
+
+def _transfer(e: events.TransferFinished) -> dict[str, Any]:
+    text = f"{basename(e.subject)} came from its bucket: {size(e.wire_bytes)} in {e.seconds:.1f} s"
+    return _about(e, "transfer", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="finished")
+
+
+def _evicted(e: events.Evicted) -> dict[str, Any]:
+    text = f"{basename(e.subject)} left {e.tier}: {size(e.size_bytes)}, {e.reason}"
+    return _about(e, "evict", text, tier=e.tier, size_bytes=e.size_bytes, reason=e.reason)
+
+
+def _stored(e: events.Stored) -> dict[str, Any]:
+    text = f"{basename(e.subject)} is in {e.tier}: {size(e.size_bytes)}"
+    return _about(e, "store", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds)
+
+
+def _executed(e: events_comfy.ExecutionComplete) -> dict[str, Any]:
+    return {"kind": "execution", "seconds": e.seconds, "reason": e.status, "text": f"a prompt ended after {e.seconds:.1f} s: {e.status}"}
+
+
+def _alert(e: events_comfy.AlertRaised) -> dict[str, Any]:
+    return {"kind": "alert", "subject": e.subject, "name": e.rule, "reason": e.severity, "text": e.message}
+
+
+def _plain(kind: str, *fields: str) -> Callable[[Any], dict[str, Any]]:
+    """A line of events whose text is made of their own fields."""
+
+    def write(event: Any) -> dict[str, Any]:
+        values = [str(getattr(event, field)) for field in fields]
+        subject = getattr(event, "subject", "")
+        return {
+            "kind": kind,
+            "subject": subject,
+            "name": basename(subject) if subject else values[0],
+            "tier": getattr(event, "tier", ""),
+            "size_bytes": getattr(event, "size_bytes", 0),
+            "seconds": getattr(event, "seconds", 0.0),
+            "reason": values[-1],
+            "text": ": ".join(values),
+        }
+
+    return write
+
+
+WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
+    events.ModelLoaded: _loaded,
+    events.LoadFailed: _plain("load_failed", "name", "message", "code"),
+    events.TransferFinished: _transfer,
+    events.TransferFailed: _plain("transfer", "subject", "message", "code"),
+    events.TransferStopped: _plain("transfer", "subject"),
+    events.Evicted: _evicted,
+    events.Stored: _stored,
+    events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
+    events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
+    events.SeamChanged: _plain("seam", "seam", "reason", "state"),
+    events.CatalogRefreshFailed: _plain("catalog", "origin", "cause", "code"),
+    events_comfy.ExecutionComplete: _executed,
+    events_comfy.AlertRaised: _alert,
+    events_comfy.TelemetryDegraded: _plain("degraded", "part", "cause", "code"),
+}
