@@ -9,9 +9,10 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 
@@ -21,19 +22,25 @@ from ..storage.errors import ModelStreamError
 from ..storage.events import EventBus
 from .folders import all_views
 from .listing import ListingSeam
+from .observe import start_telemetry
+from .panel_json import health
 from .resolving import ResolvingSeam
 from .runtime import Places, Runtime
 from .seam import Seams, place_of
 from .status import History, status_json
 
+if TYPE_CHECKING:
+    from ..telemetry.observatory import Telemetry
+    from .panels import Panels
+
 LOG = logging.getLogger("modelstream")
 
-HOW_TO_CONFIGURE = """no bucket is configured. Write these lines to user/{directory}/config.toml and restart ComfyUI:
-[profiles.models]
+LINES_TO_WRITE = """[profiles.models]
 endpoint = "https://s3.example.com"
 [[origins]]
 bucket = "my-models"
 """
+HOW_TO_CONFIGURE = "no bucket is configured. Write these lines to user/{directory}/config.toml and restart ComfyUI:\n" + LINES_TO_WRITE
 
 
 class Extension:
@@ -45,8 +52,15 @@ class Extension:
         self.seams = Seams(self.bus)
         self.directory = system_directory()
         self.config = Config()
+        self.lines_to_write = LINES_TO_WRITE
         self.problem = ""
+        self.broken = False
+        """the configuration cannot be used; ``problem`` says why"""
         self.runtime: Runtime | None = None
+        self.telemetry: Telemetry | None = None
+        self.panels: Panels | None = None
+        self.wall_clock = time.time
+        self.started_s = time.time()
         self.resolving: ResolvingSeam | None = None
         self._undo: list[Callable[[], None]] = [self.bus.subscribe(self.history)]
 
@@ -59,10 +73,10 @@ class Extension:
         try:
             self._start()
         except ModelStreamError as error:
-            self.problem = str(error)
+            self.problem, self.broken = str(error), True
             LOG.warning("[modelstream] off: %s", error)
         except Exception as error:
-            self.problem = f"the start failed: {place_of(error)}"
+            self.problem, self.broken = f"the start failed: {place_of(error)}", True
             LOG.error("[modelstream] off: %s", self.problem)
 
     def close(self) -> None:
@@ -73,18 +87,32 @@ class Extension:
         while self._undo:
             self._undo.pop()()
 
-    def status(self) -> dict[str, Any]:
-        problem = self.problem
+    def undo_with(self, undo: Callable[[], None]) -> None:
+        self._undo.append(undo)
+
+    def panel_open(self) -> bool:
+        return self.panels is not None and bool(self.panels.clients())
+
+    def generation(self) -> int:
+        """Grows with everything that may change the models table."""
+        return self.history.changes + (self.runtime.catalog.generation if self.runtime is not None else 0)
+
+    def trouble(self) -> str:
         if self.runtime is not None and self.runtime.failure is not None:
-            problem = str(self.runtime.failure)
-        return status_json(
-            configured=self.configured,
+            return str(self.runtime.failure)
+        return self.problem
+
+    def health(self) -> dict[str, Any]:
+        return health(
+            configured=self.configured or self.broken,
             enabled=self.config.enabled,
-            problem=problem,
-            seams=self.seams,
-            history=self.history,
+            problem=self.trouble(),
             runtime=self.runtime,
+            telemetry=self.telemetry,
         )
+
+    def status(self) -> dict[str, Any]:
+        return status_json(self)
 
     def _start(self) -> None:
         config = self.config = load_config(environment.config_path(self.directory / "config.toml"))
@@ -95,6 +123,9 @@ class Extension:
         else:
             self._undo.append(_start_logging(config, self.bus))
             runtime = self.runtime = Runtime(config, Places(state=self.directory, ssd=self.directory / "cache"), self.bus)
+            self.telemetry = start_telemetry(runtime, self.panel_open)
+            if self.telemetry is not None:
+                self._undo.append(self.telemetry.close)
             runtime.start(all_views())
             self.resolving = ResolvingSeam(runtime)
             self.seams.put_on(ListingSeam(runtime), self.resolving)
@@ -129,4 +160,5 @@ def _start_logging(config: Config, bus: EventBus) -> Callable[[], None]:
     from ..telemetry.logs import start_logging
 
     secrets = {secret for p in config.profiles for secret in (p.secret_access_key, p.session_token) if secret}
+    secrets |= {config.alerts.webhook} - {""}
     return start_logging(config.log, bus, secrets=secrets)

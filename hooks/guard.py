@@ -4,8 +4,8 @@ Every route of ours goes through ``Guard.reading`` or ``Guard.changing``:
 
 * the Host must be loopback or the address that was connected to (a name that a stranger points at us is refused);
 * ``Sec-Fetch-Site``, where the browser sends it, must say same-origin or none; an ``Origin`` must be this very server;
-* to change something: the token of this process in a header, a JSON body, and, when ComfyUI listens on more than
-  loopback, the owner's admin token.
+* when ComfyUI listens on more than loopback: the owner's admin token, to read too unless the owner opens reading;
+* to change something: the token of this process in a header and a JSON body.
 
 ``refusal`` is the whole decision, over plain values.
 """
@@ -59,12 +59,16 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """token: of this process; admin_token: the owner's, empty for none; public: ComfyUI listens on more than loopback."""
+    """token: of this process; admin_token: the owner's, empty for none; public: ComfyUI listens on more than loopback.
+
+    allowed_hosts: names of this server beside those, lower case, without port; open_reading: everybody may read
+    """
 
     token: str
     admin_token: str = ""
     public: bool = False
     allowed_hosts: frozenset[str] = frozenset()
+    open_reading: bool = False
 
 
 def refusal(facts: Facts, rules: Rules, *, changing: bool) -> Refusal | None:
@@ -75,10 +79,10 @@ def refusal(facts: Facts, rules: Rules, *, changing: bool) -> Refusal | None:
         return Refusal(403, "cross_site", "the request comes from another site")
     if facts.origin is not None and not _same_authority(facts.origin, facts.host or ""):
         return Refusal(403, "cross_origin", "the request comes from another origin")
+    if rules.public and (changing or not rules.open_reading) and not _is_admin(facts, rules):
+        return Refusal(403, "admin_token", "ComfyUI listens on the network: send the admin token as Authorization: Bearer")
     if not changing:
         return None
-    if rules.public and not _is_admin(facts, rules):
-        return Refusal(403, "admin_token", "ComfyUI listens on the network: send the admin token as Authorization: Bearer")
     if facts.token is None or not _equal(facts.token, rules.token):
         return Refusal(403, "token", "send the token of /modelstream/token")
     if facts.content_type != "application/json":
@@ -90,11 +94,16 @@ class Guard:
     """One a process: makes its token and wraps handlers."""
 
     def __init__(
-        self, *, admin_token: str = "", listening_on: Collection[str] = ("127.0.0.1",), allowed_hosts: Collection[str] = ()
+        self,
+        *,
+        admin_token: str = "",
+        listening_on: Collection[str] = ("127.0.0.1",),
+        allowed_hosts: Collection[str] = (),
+        open_reading: bool = False,
     ) -> None:
         public = not all(is_loopback(address) for address in listening_on)
         usable = admin_token if len(admin_token) >= ADMIN_TOKEN_CHARACTERS_MIN else ""
-        self.rules = Rules(secrets.token_urlsafe(32), usable, public, frozenset(h.lower() for h in allowed_hosts))
+        self.rules = Rules(secrets.token_urlsafe(32), usable, public, frozenset(h.lower() for h in allowed_hosts), open_reading)
 
     def reading(self, handler: Handler) -> Handler:
         """For a GET that changes nothing."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..storage import environment
 from .boot import Extension, extension
 from .guard import Guard
+from .observe import make_site
 from .routes import add_routes
 from .seam import place_of
 
@@ -43,14 +44,35 @@ def _seams(ours: Extension) -> None:
         # a path is handed out right before it is loaded: the latest moment to find extensions that hold the original
         ours.resolving.before_loading = loading.sweep_once_more
     install_memory(ours.seams, runtime, loading)
+    _watch_comfyui(ours)
+
+
+def _watch_comfyui(ours: Extension) -> None:
+    """Queue, executions and requests, as the configuration wants them."""
+    from .executions import ExecutionsSeam
+    from .requests import RequestsSeam
+
+    metrics = ours.config.metrics
+    if metrics.enabled and metrics.executions:
+        ours.seams.put_on(ExecutionsSeam(ours.bus))
+    if metrics.enabled and metrics.requests and _server() is not None:
+        ours.seams.put_on(RequestsSeam(ours.bus))
 
 
 def _routes(ours: Extension) -> None:
     server = _server()
     if server is None:
         return
-    guard = Guard(admin_token=environment.admin_token(), listening_on=_listening_on())
-    add_routes(server.routes, guard, ours.status, ours.runtime)
+    access = ours.config.access
+    guard = Guard(
+        admin_token=environment.admin_token(),
+        listening_on=_listening_on(),
+        allowed_hosts=access.allowed_hosts,
+        open_reading=access.open_reading,
+    )
+    if guard.rules.public and not guard.rules.admin_token:
+        LOG.warning("[modelstream] ComfyUI listens on the network and there is no admin token: nothing can be changed over HTTP")
+    add_routes(server.routes, guard, make_site(ours, guard))
 
 
 def _server() -> Any:

@@ -10,6 +10,7 @@ from ..storage.config_memory import VramConfig
 from .assign import AssignSeam
 from .devices import devices_json
 from .host_copies import HostCopiesSeam
+from .loaded_models import LoadedModels
 from .loading import LoadingSeam
 from .memory_pressure import watch_memory
 from .pinning import pin_memory
@@ -47,6 +48,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
             warm.take_off()
             warm.trouble = "taken off: nobody could make it let go"
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
+    runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
 
 

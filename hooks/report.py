@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ..storage.errors import ModelStreamError
 from ..storage.events import EventBus, LoadFailed, ModelLoaded
+from ..storage.events_comfy import LoadStarted, LoadStopped
 from ..storage.objects import RemoteObject
 from .context import Executing, executing
 from .progress import Figures
@@ -18,9 +19,11 @@ class Report:
         self._bus = bus
         self._obj = obj
         self._request = request
+        self.told = False
 
     def loaded(self, opened: Figures) -> None:
         where = executing() or Executing("", "")
+        self.told = True
         self._bus.emit(
             ModelLoaded(
                 folder=self._request.folder,
@@ -39,8 +42,15 @@ class Report:
 @contextlib.contextmanager
 def reporting(bus: EventBus, obj: RemoteObject, request: Request) -> Iterator[Report]:
     """An error of the family that leaves the block is told as LoadFailed and goes on to ComfyUI's dialog."""
+    where = executing() or Executing("", "")
+    report = Report(bus, obj, request)
+    bus.emit(LoadStarted(request.folder, request.name, obj.subject, where.node, where.prompt))
     try:
-        yield Report(bus, obj, request)
+        yield report
     except ModelStreamError as error:
         bus.emit(LoadFailed(request.name, obj.subject, error.code, str(error)))
+        raise
+    except BaseException:
+        if not report.told:
+            bus.emit(LoadStopped(request.name, obj.subject, where.node, where.prompt))
         raise

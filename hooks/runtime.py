@@ -20,6 +20,7 @@ from ..storage.events import EventBus, TierDegraded
 from ..storage.layout import FolderView
 from ..storage.objects import RemoteObject
 from ..storage.origin import open_origins
+from .holdings import Holdings
 from .seam import place_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..cache.ram import RamTier
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
+    from .loaded_models import LoadedModels
 
 _REQUESTS_KEPT = 1000
 
@@ -79,6 +81,11 @@ class Runtime:
         self._engine: TransferEngine | None = None
         self._failure: ModelStreamError | None = None
         self._requests: OrderedDict[str, Request] = OrderedDict()
+        self.holdings = Holdings(config, self.catalog)
+        self.models: LoadedModels | None = None
+        """loaded models that can be let go; None where none are kept"""
+        self.pause_prefetch: Callable[[bool], None] | None = None
+        """holds back or lets go on what is fetched ahead; None where nothing is"""
         self.status_blocks: dict[str, Callable[[], object]] = {}
         """what else the status shows, by its name there; each is quick and works from memory"""
         self.on_open: list[Callable[[Memory], Callable[[], None]]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -9,13 +10,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..storage import VERSION
+from ..storage import events as ev
 from ..storage.events import CatalogRefreshed, CatalogRefreshFailed, Event, LoadFailed, ModelLoaded, TransferFinished, TransferStopped
-from .seam import Seams
+from . import panel_json
 
 if TYPE_CHECKING:
+    from .boot import Extension
     from .runtime import Runtime
 
 LOADS_KEPT = 50
+TABLE_CHANGES = frozenset(
+    (ev.Stored, ev.Evicted, ev.ModelLoaded, ev.TransferStarted, ev.TransferFinished, ev.TransferFailed, ev.TransferStopped)
+)
+"""events after which the models table may look different"""
 
 
 class History:
@@ -27,9 +34,11 @@ class History:
         self._loads: deque[dict[str, Any]] = deque(maxlen=LOADS_KEPT)
         self._failures: deque[dict[str, Any]] = deque(maxlen=LOADS_KEPT)
         self._totals: Counter[str] = Counter()
+        self.changes = 0
 
     def __call__(self, event: Event) -> None:
         with self._lock:
+            self.changes += type(event) in TABLE_CHANGES
             if isinstance(event, ModelLoaded):
                 self._loads.append({"at_s": self._wall_clock(), **_load(event)})
                 self._totals["loads"] += 1
@@ -45,31 +54,59 @@ class History:
                 self._totals["retries"] += event.retries
             elif isinstance(event, TransferStopped):
                 self._totals["transfers_stopped"] += 1
+            elif isinstance(event, ev.Evicted | ev.CorruptionFound):
+                self._totals["evictions" if isinstance(event, ev.Evicted) else "corruptions"] += 1
             elif isinstance(event, CatalogRefreshed | CatalogRefreshFailed):
                 self._totals["listings" if isinstance(event, CatalogRefreshed) else "listings_failed"] += 1
 
-    def as_json(self) -> dict[str, Any]:
+    def totals(self) -> dict[str, int]:
         with self._lock:
-            totals = {"bytes_streamed": 0, "loads": 0, **self._totals}
+            return {"bytes_streamed": 0, "loads": 0, **self._totals}
+
+    def as_json(self) -> dict[str, Any]:
+        totals = self.totals()
+        with self._lock:
             return {"loads": list(self._loads), "failures": list(self._failures), "totals": totals}
 
 
-def status_json(
-    *, configured: bool, enabled: bool, problem: str, seams: Seams, history: History, runtime: Runtime | None
-) -> dict[str, Any]:
-    """The body of GET /modelstream/status.  Holds no secret, no endpoint and no path."""
+def status_json(ours: Extension) -> dict[str, Any]:
+    """The body of GET /modelstream/status.  Holds no secret, no endpoint and no absolute path."""
+    runtime, telemetry, now_s = ours.runtime, ours.telemetry, ours.wall_clock()
+    alerts = telemetry.alerts.active() if telemetry is not None else ()
     return {
         "version": VERSION,
-        "configured": configured,
-        "enabled": enabled,
-        "problem": problem,
-        "seams": [{"name": s.name, "state": s.state, "reason": s.reason} for s in seams.states()],
-        **history.as_json(),
+        "now_s": now_s,
+        "started_s": ours.started_s,
+        "configured": ours.configured,
+        "enabled": ours.config.enabled,
+        "problem": ours.trouble(),
+        "setup": _setup(ours),
+        "health": ours.health(),
+        "seams": [{"name": s.name, "state": s.state, "reason": s.reason} for s in ours.seams.states()],
+        **ours.history.as_json(),
         "origins": [] if runtime is None else _origins(runtime),
-        "transfers": [] if runtime is None else _transfers(runtime),
-        "tiers": {} if runtime is None else _tiers(runtime),
+        "transfers": panel_json.transfer_rows(runtime, telemetry),
+        "tiers": panel_json.tiers(runtime),
+        "gpus": panel_json.gpus(telemetry),
+        "queue": panel_json.queue(telemetry, _node()),
+        "savings": panel_json.savings(telemetry, ours.config.cost.currency, now_s),
+        "alerts": {"active": panel_json.alert_rows(alerts), "critical": sum(a.severity == "critical" for a in alerts)},
+        "generation": ours.generation(),
+        "panels": len(ours.panels.clients()) if ours.panels is not None else 0,
+        "prefetch": None,
         **({} if runtime is None else {name: block() for name, block in runtime.status_blocks.items()}),
     }
+
+
+def _setup(ours: Extension) -> dict[str, Any]:
+    path = ours.config.path
+    return {"file": f"user/{ours.directory.name}/config.toml", "found": path is not None and path.exists(), "lines": ours.lines_to_write}
+
+
+def _node() -> str:
+    """That ComfyUI's server says it executes."""
+    instance = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    return str(getattr(instance, "last_node_id", None) or "")
 
 
 def _load(event: ModelLoaded) -> dict[str, Any]:
@@ -90,42 +127,3 @@ def _origins(runtime: Runtime) -> list[dict[str, Any]]:
         }
         for state in runtime.catalog.states()
     ]
-
-
-def _transfers(runtime: Runtime) -> list[dict[str, Any]]:
-    engine = runtime.engine
-    found = []
-    for transfer in engine.active() if engine is not None else ():
-        progress = transfer.progress()
-        found.append(
-            {
-                "id": transfer.id,
-                "subject": transfer.obj.subject,
-                "size_bytes": progress.size_bytes,
-                "done_bytes": progress.landed_bytes,
-                "rate_bytes_per_s": progress.rate_bytes_per_s,
-                "eta_s": progress.eta_s,
-                "connections": progress.connections,
-                "state": str(progress.state),
-            }
-        )
-    return found
-
-
-def _tiers(runtime: Runtime) -> dict[str, Any]:
-    cache = runtime.opened
-    if cache is None:
-        return {}
-    snapshot = cache.snapshot()
-    ram, ssd = snapshot.ram, snapshot.ssd
-    return {
-        "ram": {"budget_bytes": ram.budget_bytes, "used_bytes": ram.used_bytes, "entries": len(ram.entries)},
-        "ssd": {
-            "budget_bytes": ssd.budget_bytes,
-            "used_bytes": ssd.used_bytes,
-            "reserved_bytes": ssd.reserved_bytes,
-            "entries": ssd.entries,
-            "writable": ssd.writable,
-        },
-        "loading": list(snapshot.loading),
-    }

@@ -57,6 +57,8 @@ class VramPressureSeam(Seam):
         self.compactions = 0
         self.looked: Callable[[], None] = lambda: None
         """called between prompts, after what had to go has gone"""
+        self.asked_between_prompts: Callable[[], None] = lambda: None
+        """called in the thread that runs prompts, between two of them"""
 
     def problem(self) -> str:
         management, execution = sys.modules.get("comfy.model_management"), sys.modules.get("execution")
@@ -211,6 +213,7 @@ class VramPressureSeam(Seam):
     def between_prompts(self, *, nothing_runs: bool) -> None:
         """In the thread that runs prompts.  Milliseconds when there is nothing to do."""
         pool = self._warm.pool
+        self.asked_between_prompts()
         pool.measure()
         pool.keep_to_budget()
         pool.expire()
@@ -228,11 +231,11 @@ class VramPressureSeam(Seam):
         due_s = self._warm.pool.next_expiry_s()
         if due_s is None or (self._timer is not None and self._timer.is_alive()):
             return
-        self._timer = threading.Timer(max(due_s, 0.05), self._wake)
+        self._timer = threading.Timer(max(due_s, 0.05), self._expired)
         self._timer.daemon = True
         self._timer.start()
 
-    def _wake(self) -> None:
+    def _expired(self) -> None:
         self._timer = None
         self.wake()
 

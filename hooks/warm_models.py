@@ -26,7 +26,7 @@ from typing import Any
 
 from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits, Sizes, Warm, WarmPool, in_host_memory
-from ..cache.vram_choice import Plan
+from ..cache.vram_choice import Candidate, Plan
 from ..storage.errors import NoRoom
 from ..storage.events import Event
 from ..storage.objects import RemoteObject
@@ -244,6 +244,14 @@ class WarmModelsSeam(Seam):
             gc.collect()
             plan = self.pool.plan_room(size_bytes, of)
         return self._drop(plan, reason)
+
+    def drop_one(self, key: Hashable, reason: str) -> int:
+        """One model, in use or not; in the thread that runs prompts."""
+        one = next((e for e in self.pool.snapshot().entries if e.key == key), None)
+        if one is None:
+            return 0
+        victim = Candidate(key, one.sizes.total_bytes, one.seconds, one.idle_s, one.in_use)
+        return self._drop(Plan(victim.size_bytes, (victim,)), reason)
 
     def _drop(self, plan: Plan, reason: str) -> int:
         """Collects garbage (which takes ComfyUI's process 0.2 s) only when a model that went is still there: a cycle holds it."""

@@ -183,6 +183,11 @@ class Catalog:
         listings = self._contents.listings
         return (obj for name in self._origins if name in listings for obj in listings[name].objects())
 
+    def listings(self) -> tuple[Listing, ...]:
+        """What each origin holds, in columns, near to far; of one generation."""
+        listings = self._contents.listings
+        return tuple(listings[name] for name in self._origins if name in listings)
+
     def states(self) -> tuple[OriginState, ...]:
         """Near to far."""
         return tuple(self._states.values())

@@ -38,7 +38,8 @@ class Alerts:
     def __init__(self, settings: Any, rules: Sequence[Rule] = RULES) -> None:
         """settings: the configuration's [alerts] section."""
         self._settings = settings
-        self.rules = tuple(rules) if settings.enabled else ()
+        self.all_rules = tuple(rules)
+        self.rules = self.all_rules if settings.enabled else ()
         self._lock = threading.Lock()
         self._active: dict[tuple[str, str], Alert] = {}
         self._history: deque[Alert] = deque(maxlen=HISTORY)

@@ -74,9 +74,7 @@ class Executions:
     def ended(self, prompt: str, at_s: float, status: str, seconds: float, nodes: int, cost: float | None) -> Execution:
         with self._lock:
             running = self._running.pop(prompt, None) or Running(prompt, at_s - seconds, None)
-            row = Execution(
-                prompt, running.since_s, status, seconds, running.wait_s, nodes, running.load_s, running.loaded_bytes, cost
-            )
+            row = Execution(prompt, running.since_s, status, seconds, running.wait_s, nodes, running.load_s, running.loaded_bytes, cost)
             self._rows.append(row)
             self._fresh.append(row)
             del self._fresh[:-KEPT]

@@ -17,7 +17,8 @@ from .tally import FAMILIES, Family, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Gauge = tuple[str, str, tuple[str, ...], list[tuple[tuple[str, ...], float]]]
+Samples = list[tuple[tuple[str, ...], float]]
+Gauge = tuple[str, str, tuple[str, ...], Samples]
 """(name, help, labels, samples)"""
 
 GPU_GAUGES: tuple[tuple[str, str, str], ...] = (
@@ -84,10 +85,10 @@ class Exposition:
                 family.add_metric(labels, value)
             yield family
         for name, histograms in self._telemetry.tally.histograms().items():
-            family = HistogramMetricFamily(name, FAMILIES[name].text, labels=FAMILIES[name].labels)
+            shown = HistogramMetricFamily(name, FAMILIES[name].text, labels=FAMILIES[name].labels)
             for labels, histogram in histograms.items():
-                family.add_metric(labels, _cumulative(FAMILIES[name], histogram), histogram.total)
-            yield family
+                shown.add_metric(labels, _cumulative(FAMILIES[name], histogram), histogram.total)
+            yield shown
         for gauge_name, text, gauge_labels, samples in self._gauges():
             gauge = GaugeMetricFamily(gauge_name, text, labels=gauge_labels)
             for labels, value in samples:
@@ -106,19 +107,21 @@ class Exposition:
         if self._gpu:
             yield from _of_gpus(t.gpu.look())
         active = {(a.rule, a.severity) for a in t.alerts.active()}
-        alerts = [((r.name, r.severity), float((r.name, r.severity) in active)) for r in RULES]
+        alerts: Samples = [((r.name, r.severity), float((r.name, r.severity) in active)) for r in RULES]
         yield "comfyui_alerts_active", "1: the alert is on.", ("rule", "severity"), alerts
         yield "comfyui_telemetry_subscriber_errors", "Events that could not be counted.", (), [((), float(self._errors()))]
 
     def _of_observation(self, seen: Observation) -> Iterator[Gauge]:
         for name, text, read in TIER_GAUGES:
-            yield name, text, ("level",), [((tier.level,), float(v)) for tier in seen.tiers if (v := read(tier)) is not None]
+            tiers: Samples = [((tier.level,), float(v)) for tier in seen.tiers if (v := read(tier)) is not None]
+            yield name, text, ("level",), tiers
         yield "comfyui_transfers_active", "Transfers from buckets under way.", (), [((), float(seen.transfers))]
         yield "comfyui_transfer_rate_bytes_per_second", "What comes from buckets now.", (), [((), seen.rate_bytes_per_s)]
         yield "comfyui_transfer_connections", "Connections to buckets.", (), [((), float(seen.connections))]
-        origins = seen.origins
-        yield "comfyui_catalog_objects", "Models that the origin holds.", ("origin",), [((o.name,), float(o.objects)) for o in origins]
-        yield "comfyui_origin_up", "1: the last listing worked.", ("origin",), [((o.name,), float(not o.error)) for o in origins]
+        objects: Samples = [((o.name,), float(o.objects)) for o in seen.origins]
+        yield "comfyui_catalog_objects", "Models that the origin holds.", ("origin",), objects
+        up: Samples = [((o.name,), float(not o.error)) for o in seen.origins]
+        yield "comfyui_origin_up", "1: the last listing worked.", ("origin",), up
         if seen.disk_spare_bytes is not None:
             yield "comfyui_disk_spare_bytes", "Free on the SSD tier's disk above its floor.", (), [((), float(seen.disk_spare_bytes))]
         if seen.ram_used is not None:
@@ -127,11 +130,12 @@ class Exposition:
 
 def _of_gpus(gpus: tuple[GpuFigures, ...]) -> Iterator[Gauge]:
     for name, text, field in GPU_GAUGES:
-        values = [((str(g.index),), float(v)) for g in gpus if (v := getattr(g, field)) is not None]
+        values: Samples = [((str(g.index),), float(v)) for g in gpus if (v := getattr(g, field)) is not None]
         if values:
             yield name, text, ("gpu_id",), values
     if gpus:
-        yield "comfyui_gpu_health", "1: the GPU answers.", ("gpu_id",), [((str(g.index),), float(g.state == "ok")) for g in gpus]
+        health: Samples = [((str(g.index),), float(g.state == "ok")) for g in gpus]
+        yield "comfyui_gpu_health", "1: the GPU answers.", ("gpu_id",), health
 
 
 def _cumulative(family: Family, histogram: Histogram) -> list[tuple[str, float]]:

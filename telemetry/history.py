@@ -39,12 +39,10 @@ class Kept:
 class History:
     """Used by one thread at a time (the sampler's, or whoever holds its lock)."""
 
-    def __init__(self, folder: Path, kept: Kept, open_store: Callable[[Path, int], Store], errors: tuple[type[Exception], ...]) -> None:
-        """open_store: may raise ``errors``; so may everything that is done with the store."""
+    def __init__(self, folder: Path, kept: Kept, open_store: Callable[[Path, int], Store]) -> None:
         self._folder = folder
         self._kept = kept
         self._open = open_store
-        self._errors = errors
         self._store: Store = None
         self.trouble = ""
         """why the last attempt failed: an exception's name"""
@@ -68,7 +66,7 @@ class History:
             if self._store is None:
                 self._store = self._open(self._folder, MAX_BYTES)
             work()
-        except self._errors as error:
+        except Exception as error:  # whatever is wrong with the disk or the file: measuring goes on, and it is told
             self.trouble = type(error).__name__
             return False
         self.trouble = ""
@@ -106,7 +104,7 @@ class History:
                 for day in days:
                     self._write(f"day/{day.name}", dataclasses.asdict(day))
                 self._forget_old(now_s)
-        except self._errors:
+        except Exception:
             self._kept.series.mark_dirty(chunks)
             self._kept.uses.mark_dirty(uses)
             self._kept.costs.mark_dirty(day.name for day in days)

@@ -24,9 +24,9 @@ from .counting import Counting, Records
 from .executions import Executions
 from .feed import Feed
 from .gpu import GpuFigures, GpuProbe
+from .gpu_prices import gpu_price
 from .history import History, Kept
 from .observation import Observation
-from .prices import gpu_price
 from .sampler import Sampler
 from .savings import Savings
 from .series import Series
@@ -55,8 +55,7 @@ MOVES = (
 class Sources:
     """What telemetry reads, given by hooks.  Each is called from telemetry's thread or by whoever looks.
 
-    observe: from memory, about a millisecond; watched: whether a panel is open; store: opens the history's file, None for
-    none; store_errors: what opening and using it may raise
+    observe: from memory, about a millisecond; watched: whether a panel is open; store: opens the history's file, None for none
     """
 
     observe: Callable[[], Observation]
@@ -65,7 +64,6 @@ class Sources:
     origins: tuple[str, ...] = ()
     watched: Callable[[], bool] = lambda: False
     store: Callable[[Path, int], Any] | None = None
-    store_errors: tuple[type[Exception], ...] = ()
     folder: Path = Path()
 
 
@@ -106,6 +104,7 @@ class Telemetry:
         self._loaded = self._history is None
         self._history_told = False
         self._held: dict[str, float] = {}
+        self._failed: set[str] = set()
         self._last_move_s = float("-inf")
         self._gpu_at_s = self._usage_at_s = float("-inf")
         self._save_at_s = clock() + SAVE_EVERY_S
@@ -162,6 +161,15 @@ class Telemetry:
 
     # -- the sampler's thread ------------------------------------------------------------------------------------------------
     def _look(self) -> float | None:
+        try:
+            return self._look_once()
+        except Exception as error:
+            if type(error).__name__ not in self._failed:
+                self._failed.add(type(error).__name__)
+                self._bus.emit(cf.TelemetryDegraded("metrics", type(error).__name__, "the figures of the moment cannot be read"))
+            return WATCHFUL_S
+
+    def _look_once(self) -> float | None:
         """One look; the seconds until the next."""
         self.ready()
         now_s, wall_s = self._clock(), self._wall_clock()
@@ -236,7 +244,7 @@ class Telemetry:
         if sources.store is None or not self._metrics.history:
             return None
         kept = Kept(self.series, self.executions, self.uses, self.costs)
-        return History(sources.folder, kept, sources.store, sources.store_errors)
+        return History(sources.folder, kept, sources.store)
 
     def _save(self, now_s: float, wall_s: float) -> None:
         if self._history is not None and now_s >= self._save_at_s:
