@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 LOADS_KEPT = 50
 TABLE_CHANGES = frozenset(
-    (ev.Stored, ev.Evicted, ev.ModelLoaded, ev.TransferStarted, ev.TransferFinished, ev.TransferFailed, ev.TransferStopped)
+    (
+        *(ev.Stored, ev.Evicted, ev.ModelLoaded, ev.Pinned, ev.Unpinned, ev.Verified),
+        *(ev.TransferStarted, ev.TransferFinished, ev.TransferFailed, ev.TransferStopped),
+    )
 )
 """events after which the models table may look different"""
 

@@ -93,6 +93,22 @@ def _stored(e: events.Stored) -> dict[str, Any]:
     return _about(e, "store", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds)
 
 
+def _verified(e: events.Verified) -> dict[str, Any]:
+    text = f"{basename(e.subject)} in {e.tier} was read again: {e.result}"
+    return _about(e, "verify", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.result)
+
+
+def _warmed(e: events.WarmStarted) -> dict[str, Any]:
+    text = f"{e.objects} models are fetched ahead into {e.tier}: {size(e.size_bytes)}"
+    return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.size_bytes, "reason": "started", "text": text}
+
+
+def _warm_ended(e: events.WarmFinished) -> dict[str, Any]:
+    outcome = "cancelled" if e.cancelled else "failed" if e.failed else "finished"
+    text = f"fetching {e.objects} models ahead into {e.tier}: {outcome}"
+    return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.wire_bytes, "seconds": e.seconds, "reason": outcome, "text": text}
+
+
 def _executed(e: events_comfy.ExecutionComplete) -> dict[str, Any]:
     return {"kind": "execution", "seconds": e.seconds, "reason": e.status, "text": f"a prompt ended after {e.seconds:.1f} s: {e.status}"}
 
@@ -129,6 +145,11 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.TransferStopped: _plain("transfer", "subject"),
     events.Evicted: _evicted,
     events.Stored: _stored,
+    events.Pinned: _plain("pin", "subject"),
+    events.Unpinned: _plain("unpin", "subject"),
+    events.Verified: _verified,
+    events.WarmStarted: _warmed,
+    events.WarmFinished: _warm_ended,
     events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),

@@ -9,6 +9,9 @@ from aiohttp import web
 
 from modelstream.hooks.guard import GUARDED, Facts, Guard, Rules, is_loopback, refusal
 from modelstream.hooks.routes import add_routes
+from modelstream.hooks.site import Site
+from modelstream.storage.config import Config
+from modelstream.storage.events import EventBus
 
 TOKEN = "the-token-of-this-process"
 ADMIN = "an admin token of at least 32 characters"
@@ -113,9 +116,9 @@ def test_loopback_is_told_from_what_looks_like_it(host: str, expected: bool) -> 
 
 def test_every_route_is_guarded_and_a_get_changes_nothing() -> None:
     routes = web.RouteTableDef()
-    add_routes(routes, Guard(), dict, None)
+    add_routes(routes, Guard(), Site(Config(), EventBus(), dict))
     kinds = {(route.method, route.path): getattr(route.handler, GUARDED, None) for route in routes}
-    assert len(kinds) >= 3
+    assert len(kinds) >= 15
     assert {kind for (method, _), kind in kinds.items() if method == "GET"} == {"reading"}
     assert {kind for (method, _), kind in kinds.items() if method != "GET"} == {"changing"}
     assert all(path.startswith("/modelstream/") for _, path in kinds)
