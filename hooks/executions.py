@@ -142,7 +142,9 @@ class _Watching:
         original: Any = getattr(execution, "reset_progress_state", None)
         base = getattr(progress, "ProgressHandler", None)
         add = getattr(progress, "add_progress_handler", None)
-        if original is None or base is None or add is None or shape_problem(add, "handler") or shape_problem(original, "prompt_id", "dynprompt"):
+        if original is None or base is None or add is None:
+            return
+        if shape_problem(add, "handler") or shape_problem(original, "prompt_id", "dynprompt"):
             return
         handler = _handler(base, self._nodes, self._seam)
 

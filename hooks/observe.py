@@ -55,13 +55,10 @@ def start_telemetry(runtime: Runtime, panels_open: Any) -> Telemetry | None:
 
 
 def _open_store(folder: Path, max_bytes: int) -> Any:
-    from ..storage.plain_disk import PlainDisk, open_store
+    """diskcache is imported when history is read for the first time."""
+    from ..storage.plain_disk import LongRows, open_store
 
-    class ChunkDisk(PlainDisk):
-        row_chars = 16_000
-        """288 points of a series"""
-
-    return open_store(folder, max_bytes, ChunkDisk)
+    return open_store(folder, max_bytes, LongRows)
 
 
 def make_site(ours: Extension, guard: Guard) -> Site:

@@ -48,6 +48,12 @@ class PlainDisk(diskcache.Disk):
         return value
 
 
+class LongRows(PlainDisk):
+    """For the points of a chart."""
+
+    row_chars = 16_000
+
+
 def open_store(folder: Path, max_bytes: int, disk: type[PlainDisk] = PlainDisk) -> diskcache.Cache:
     """A store in a folder of ours (0700).  Evicts nothing by itself: whoever writes keeps the bound.  Raises STORE_ERRORS."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

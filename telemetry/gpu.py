@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 AT_MOST_EVERY_S = 0.5
@@ -69,6 +69,8 @@ class GpuProbe:
         self._lock = threading.Lock()
         self._library: Any = None
         self._handles: list[tuple[int, str, Any]] = []
+        self._known: tuple[tuple[int, str], ...] = ()
+        """(index, name) of the cards that NVML has shown"""
         self._retry_at_s: float | None = None
         self._never = False
         self._looked_s: float | None = None
@@ -91,7 +93,8 @@ class GpuProbe:
     # -- inside, with the lock held ------------------------------------------------------------------------------------
     def _nvidia(self, now_s: float) -> tuple[GpuFigures, ...]:
         if self._library is None and not self._open(now_s):
-            return tuple(replace(_unknown(one), state="lost") for one in self.last or () if one.vendor == "nvidia")
+            return tuple(GpuFigures(index, name, "nvidia", "lost") for index, name in self._known)
+        self._known = tuple((index, name) for index, name, _ in self._handles)
         figures = tuple(self._figures(index, name, handle) for index, name, handle in self._handles)
         if any(one.state == "lost" for one in figures):
             self._shut()  # after a reset the old handles never work again
@@ -113,9 +116,9 @@ class GpuProbe:
             self._handles = [(index, _text(library.nvmlDeviceGetName(handle)), handle) for index, handle in handles]
         except Exception as error:
             # No driver: there never was a device.  One that was there is looked for again.
-            self._never = not self.last
+            self._never = not self._known
             self._retry_at_s = now_s + RETRY_S
-            if self.last:
+            if self._known:
                 self._told("nvml", type(error).__name__)
             return False
         self._library, self._retry_at_s = library, None
@@ -170,10 +173,6 @@ def _count(ask: Callable[[], Sequence[object]]) -> int | None:
         return len(ask())
     except Exception:  # the device does not give this figure
         return None
-
-
-def _unknown(one: GpuFigures) -> GpuFigures:
-    return GpuFigures(one.index, one.name, one.vendor)
 
 
 def _text(name: str | bytes) -> str:
