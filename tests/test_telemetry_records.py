@@ -80,7 +80,8 @@ class Rig:
         self.told: list[Event] = []
         self.bus.subscribe(self.told.append)
         self.seen = Observation(tiers=(TierFigures("ram", 5, 10),), origins=(OriginFigures("near", 3, NOW_S),))
-        self.gpus: tuple[GpuFigures, ...] = (GpuFigures(0, "NVIDIA GeForce RTX 4090", "nvidia", memory_used_bytes=1, memory_total_bytes=10),)
+        card = GpuFigures(0, "NVIDIA GeForce RTX 4090", "nvidia", memory_used_bytes=1, memory_total_bytes=10)
+        self.gpus: tuple[GpuFigures, ...] = (card,)
         sources = Sources(
             observe=lambda: self.seen,
             gpu=GpuProbe(lambda: self.gpus, nvml=no_nvml, clock=self.clock),
