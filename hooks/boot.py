@@ -10,7 +10,7 @@ import atexit
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,11 @@ import folder_paths
 from ..storage import environment
 from ..storage.config import Config, load_config
 from ..storage.errors import ModelStreamError
-from ..storage.events import EventBus
+from ..storage.events import Event, EventBus
+from .context import executing
 from .folders import all_views
 from .listing import ListingSeam
-from .observe import start_telemetry
+from .observe import deliver_alerts, start_telemetry
 from .panel_json import health
 from .resolving import ResolvingSeam
 from .runtime import Places, Runtime
@@ -114,6 +115,15 @@ class Extension:
     def status(self) -> dict[str, Any]:
         return status_json(self)
 
+    def _bound(self, event: Event) -> Mapping[str, str]:
+        """In which execution something happened: that of this thread's node, else of the node that waits for the object."""
+        where = executing()
+        if where is not None:
+            return {"execution_id": where.prompt, "node": where.node}
+        subject = getattr(event, "subject", "")
+        waiting = self.telemetry.waiting.on(subject) if subject and self.telemetry is not None else ()
+        return {"execution_id": waiting[0].prompt, "node": waiting[0].node} if waiting else {}
+
     def _start(self) -> None:
         config = self.config = load_config(environment.config_path(self.directory / "config.toml"))
         if not config.enabled:
@@ -121,11 +131,14 @@ class Extension:
         elif not config.origins:
             self.problem = HOW_TO_CONFIGURE.format(directory=self.directory.name)
         else:
-            self._undo.append(_start_logging(config, self.bus))
+            self._undo.append(_start_logging(config, self.bus, self._bound))
             runtime = self.runtime = Runtime(config, Places(state=self.directory, ssd=self.directory / "cache"), self.bus)
             self.telemetry = start_telemetry(runtime, self.panel_open)
             if self.telemetry is not None:
                 self._undo.append(self.telemetry.close)
+                delivery = deliver_alerts(runtime)
+                if delivery is not None:
+                    self._undo += [delivery.close, self.bus.subscribe(delivery)]
             runtime.start(all_views())
             self.resolving = ResolvingSeam(runtime)
             self.seams.put_on(ListingSeam(runtime), self.resolving)
@@ -156,9 +169,9 @@ def system_directory() -> Path:
     return Path(os.path.join(folder_paths.get_user_directory(), "modelstream"))
 
 
-def _start_logging(config: Config, bus: EventBus) -> Callable[[], None]:
+def _start_logging(config: Config, bus: EventBus, bound: Callable[[Event], Mapping[str, str]]) -> Callable[[], None]:
     from ..telemetry.logs import start_logging
 
     secrets = {secret for p in config.profiles for secret in (p.secret_access_key, p.session_token) if secret}
     secrets |= {config.alerts.webhook} - {""}
-    return start_logging(config.log, bus, secrets=secrets)
+    return start_logging(config.log, bus, secrets=secrets, bound=bound)

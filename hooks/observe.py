@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +11,13 @@ from ..storage import VERSION
 from ..storage.events import Event
 from ..storage.events_comfy import AlertCleared, AlertRaised, TelemetryDegraded
 from ..telemetry.alert_rules import CRITICAL
+from ..telemetry.delivery import Delivery
 from ..telemetry.gpu import GpuProbe
 from ..telemetry.observatory import Sources, Telemetry
-from . import panel_json
 from .figures import observe, transfers
 from .folders import all_views
 from .gpus import other_gpus
 from .guard import Guard
-from .holdings import Holdings
 from .models_table import ModelsTable
 from .panels import Panels
 from .routes_panel import tick_of
@@ -52,6 +52,39 @@ def start_telemetry(runtime: Runtime, panels_open: Any) -> Telemetry | None:
         folder=runtime.places.state / "telemetry",
     )
     return Telemetry(bus, sources, metrics=config.metrics, alerts=config.alerts, cost=config.cost)
+
+
+def deliver_alerts(runtime: Runtime) -> Delivery | None:
+    """To the configuration's webhook; None where there is none."""
+    settings, bus = runtime.config.alerts, runtime.bus
+    if not settings.webhook or not settings.enabled:
+        return None
+    from ..storage.webhook import Webhook
+
+    def failed(code: str) -> None:
+        bus.emit(TelemetryDegraded("webhook", code, "an alert could not be posted to the webhook"))
+
+    return Delivery(Webhook(settings.webhook, settings.webhook_timeout_s).post, failed, everything=settings.webhook_all)
+
+
+def serve_metrics(ours: Extension, exposition: Any) -> None:
+    """Prometheus' own small server on loopback, in a thread; only where the configuration names a port."""
+    port = ours.config.metrics.port
+    if not port or exposition is None:
+        return
+
+    def start() -> None:
+        from prometheus_client import start_http_server
+
+        try:
+            server, _ = start_http_server(port, addr="127.0.0.1", registry=exposition.registry())
+        except OSError as error:
+            ours.bus.emit(TelemetryDegraded("metrics", "port", f"metrics.port cannot be opened: {error.strerror}"))
+        else:
+            ours.undo_with(server.server_close)
+            ours.undo_with(server.shutdown)
+
+    threading.Thread(target=start, name="modelstream-metrics", daemon=True).start()
 
 
 def _open_store(folder: Path, max_bytes: int) -> Any:
@@ -91,6 +124,8 @@ def make_site(ours: Extension, guard: Guard) -> Site:
 
     ours.undo_with(ours.bus.subscribe(tell))
     ours.undo_with(panels.close)
+    exposition = _exposition(ours, telemetry, runtime)
+    serve_metrics(ours, exposition)
     uses = telemetry.uses.by_subject if telemetry is not None else dict
     return Site(
         config,
@@ -100,7 +135,7 @@ def make_site(ours: Extension, guard: Guard) -> Site:
         telemetry,
         ModelsTable(runtime, all_views, uses),
         panels,
-        _exposition(ours, telemetry, runtime),
+        exposition,
         ours.wall_clock,
     )
 
@@ -136,6 +171,3 @@ def _send(message: dict[str, Any], client: str | None) -> None:
 
 def _server() -> Any:
     return getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-
-
-__all__ = ["EVENT", "Holdings", "executing_node", "make_site", "panel_json", "start_telemetry"]

@@ -88,7 +88,7 @@ class Connection:
             self._http = self._connected()
             self._exchanges = 0
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         """Sends a request and reads the answer's head.
 
         A keep-alive connection that the server has closed meanwhile is replaced once, without a word.
@@ -97,7 +97,7 @@ class Connection:
             reused = self.reused
             self.open()
             try:
-                return self._exchange(method, target, headers)
+                return self._exchange(method, target, headers, body)
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ConnectionAbortedError):
                 self.close()
                 if not reused or self._shut:
@@ -183,12 +183,12 @@ class Connection:
             connection.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _exchange(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
         connection = self._http
         assert connection is not None
         self.finish()
         try:
-            connection.request(method, target, headers=dict(headers))
+            connection.request(method, target, body, dict(headers))
             self._known(connection)  # behind a proxy it has been opened just now
             response = connection.getresponse()
         except Exception:

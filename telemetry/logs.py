@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage import events
+from ..storage import events, events_comfy
 from ..storage.events import Event, EventBus
 from .records import cap_client_loggers, redact_records
 from .redact import Redactor
@@ -40,11 +40,36 @@ LEVELS: Mapping[type[Event], int] = {
     events.TierDegraded: logging.WARNING,
     events.CorruptionFound: logging.ERROR,
     events.LoadFailed: logging.ERROR,
+    events_comfy.HttpRequest: logging.DEBUG,
+    events_comfy.ExecutionProgress: logging.DEBUG,
+    events_comfy.QueueOperation: logging.DEBUG,
+    events_comfy.ResourceUsage: logging.DEBUG,
+    events_comfy.LoadStarted: logging.DEBUG,
+    events_comfy.AlertRaised: logging.WARNING,
+    events_comfy.TelemetryDegraded: logging.WARNING,
 }
 """everything else is INFO"""
 
+NAMES: Mapping[type[Event], tuple[str, Mapping[str, str]]] = {
+    events.ModelLoaded: ("model_operation", {"operation": "load"}),
+    events.Stored: ("model_operation", {"operation": "store"}),
+    events.Evicted: ("model_operation", {"operation": "evict"}),
+    events.Pinned: ("model_operation", {"operation": "pin"}),
+    events.Unpinned: ("model_operation", {"operation": "unpin"}),
+    events.Verified: ("model_operation", {"operation": "verify"}),
+    events.LoadFailed: ("error", {"component": "loading"}),
+    events.TransferFailed: ("error", {"component": "transfer"}),
+    events.CorruptionFound: ("error", {"component": "integrity"}),
+    events.CatalogRefreshFailed: ("error", {"component": "catalog"}),
+    events_comfy.TelemetryDegraded: ("error", {"component": "telemetry"}),
+}
+"""one name for things of one kind; every other event is called by its own name in snake case"""
+
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 _EventDict = MutableMapping[str, Any]
+
+Bound = Callable[[Event], Mapping[str, str]]
+"""called in the emitter's thread; quick"""
 
 
 class LogSettings(Protocol):
@@ -62,9 +87,12 @@ class LogSettings(Protocol):
     def keep(self) -> int: ...
 
 
-def start_logging(settings: LogSettings, bus: EventBus, *, secrets: Iterable[str] = ()) -> Callable[[], None]:
+def start_logging(
+    settings: LogSettings, bus: EventBus, *, secrets: Iterable[str] = (), bound: Bound = lambda event: {}
+) -> Callable[[], None]:
     """Logs every event of the bus from now on; the returned callable ends it and may be called twice.
 
+    bound: what else a line says of its event: in which execution and for which node it happened
     secrets: literals that must never be printed (secret keys, session tokens).
     A log file that cannot be opened becomes a warning in the log: logging must not keep ComfyUI from starting.
     """
@@ -80,7 +108,7 @@ def start_logging(settings: LogSettings, bus: EventBus, *, secrets: Iterable[str
             undo.append(_attach(logger, _file_handler(settings, settings.file)))
         except OSError as error:
             logger.warning("[modelstream] the log file cannot be opened: %s", error.strerror)
-    undo.append(bus.subscribe(EventLog(logger, redactor, as_json=settings.format == "json")))
+    undo.append(bus.subscribe(EventLog(logger, redactor, as_json=settings.format == "json", bound=bound)))
 
     def stop() -> None:
         while undo:
@@ -92,7 +120,8 @@ def start_logging(settings: LogSettings, bus: EventBus, *, secrets: Iterable[str
 class EventLog:
     """A subscriber that turns an event into one line.  Called in the emitter's thread."""
 
-    def __init__(self, logger: logging.Logger, redactor: Redactor, *, as_json: bool) -> None:
+    def __init__(self, logger: logging.Logger, redactor: Redactor, *, as_json: bool, bound: Bound = lambda event: {}) -> None:
+        self._bound = bound
         self._stdlib = logger
         self._redactor = redactor
         self._as_json = as_json
@@ -104,8 +133,9 @@ class EventLog:
             return
         if self._structlog is None:  # two threads may both build one: they are equal
             self._structlog = self._build()
+        name, more = NAMES.get(type(event)) or (snake_case(type(event).__name__), {})
         fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
-        self._structlog.log(level, snake_case(type(event).__name__), **fields)
+        self._structlog.log(level, name, **more, **{k: v for k, v in self._bound(event).items() if k not in fields}, **fields)
 
     def _build(self) -> Any:
         import structlog

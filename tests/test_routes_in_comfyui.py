@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rig.checkpoints import models
+from rig.checkpoints import ROOT, models
 from rig.comfy import Answer, ComfyServer
 from rig.invariants import eventually
+from rig.prometheus import CHECKER, PROGRAM, Prometheus
 from rig.seaweed import Seaweed
 from rig.workflows import load_only, node, text_to_image
 
+MONITORING = ROOT / "docs" / "monitoring"
 HEADER = "X-Model-Stream-Token"
 HOSTILE = (
     "<img src=x onerror=alert(1)>.safetensors",
@@ -199,9 +202,10 @@ def test_a_loaded_model_can_be_evicted_between_prompts(routes: Routes) -> None:
 
 
 def test_clearing_a_tier_takes_two_steps(routes: Routes) -> None:
-    routes.server.prompt(load_only("LoraLoaderModelOnly", lora_name="tiny.safetensors", strength_model=1.0, model=["3", 0]) | {
-        "3": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")
-    }).expect()
+    routes.server.prompt(
+        load_only("LoraLoaderModelOnly", lora_name="tiny.safetensors", strength_model=1.0, model=["3", 0])
+        | {"3": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")}
+    ).expect()
     before = routes.get("status")["tiers"]["ssd"]
     first = routes.ask("clear", {"tier": "ssd"})
     assert first.status == 409
@@ -332,9 +336,10 @@ def test_hostile_names_are_plain_text_everywhere(routes: Routes) -> None:
     names = {row["name"] for row in routes.get("models", folder="loras")["rows"]}
     assert set(HOSTILE) <= names
     for hostile in HOSTILE:
-        routes.server.prompt(load_only("LoraLoaderModelOnly", lora_name=hostile, strength_model=1.0, model=["3", 0]) | {
-            "3": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")
-        }).expect()
+        routes.server.prompt(
+            load_only("LoraLoaderModelOnly", lora_name=hostile, strength_model=1.0, model=["3", 0])
+            | {"3": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")}
+        ).expect()
     assert {e["name"] for e in routes.get("events", limit="500")["events"]} >= set(HOSTILE)
     answer = routes.server.request("GET", "/modelstream/events")
     assert answer.headers["content-type"].startswith("application/json")
@@ -362,3 +367,48 @@ def test_nothing_runs_when_nothing_happens(routes: Routes) -> None:
     pause = threading.Event()
     assert eventually(lambda: pause.wait(0.2) is False and routes.get("status")["queue"]["execution"] is None)
     assert routes.get("series", span="10m")["series"]["loads"]["points"]
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs Debian's prometheus")
+def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_has_data(routes: Routes) -> None:
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+    with Prometheus(f"127.0.0.1:{routes.server.port}", MONITORING / "alerts.yml") as prometheus:
+        assert eventually(lambda: prometheus.query('up{job="comfyui"} == 1'), 30), prometheus.targets()
+        for name in ("slow-0.safetensors", "slow-1.safetensors"):
+            routes.server.prompt(load_only("CheckpointLoaderSimple", ckpt_name=name)).expect()
+        routes.server.prompt(text_to_image("tiny.safetensors", seed=11)).expect()
+        empty = dict.fromkeys(queries(dashboard), True)
+
+        def all_have_data() -> bool:
+            for expression in [e for e, missing in empty.items() if missing]:
+                empty[expression] = not prometheus.query(expression)
+            return not any(empty.values())
+
+        assert eventually(all_have_data, 45), [e for e, missing in empty.items() if missing]
+        assert {rule["health"] for rule in prometheus.rules()} == {"ok"}
+
+
+def queries(dashboard: dict[str, Any]) -> list[str]:
+    """What Grafana would ask, but for GPUs, which this machine may not have."""
+    found, in_gpu_row = [], False
+    for panel in dashboard["panels"]:
+        if panel["type"] == "row":
+            in_gpu_row = panel["title"].startswith("GPU")
+        elif not in_gpu_row:
+            found += [t["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*") for t in panel["targets"]]
+    assert len(found) > 25
+    return found
+
+
+@pytest.mark.skipif(CHECKER is None, reason="needs Debian's promtool")
+def test_the_alert_rules_hold_what_they_promise() -> None:
+    for command in (["check", "rules", "alerts.yml"], ["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
+        run = subprocess.run([CHECKER, *command], cwd=MONITORING, check=False, capture_output=True, text=True, timeout=60)
+        assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.skipif(CHECKER is None, reason="needs Debian's promtool")
+def test_the_names_follow_prometheus_practice(routes: Routes) -> None:
+    text = routes.server.request("GET", "/modelstream/metrics").body
+    run = subprocess.run([CHECKER, "check", "metrics"], check=False, input=text, capture_output=True, timeout=60)
+    assert run.returncode == 0, run.stdout.decode() + run.stderr.decode()

@@ -261,3 +261,17 @@ def test_a_known_secret_never_survives(secret: str, before: str, after: str) -> 
     redactor.add([secret])
     clean = redactor.text(before + secret + after)
     assert secret not in clean.replace(HIDDEN, "\0")
+
+
+def test_a_line_says_in_which_execution_it_happened_and_things_of_one_kind_have_one_name(logged: Logged) -> None:
+    def bound(event: events.Event) -> dict[str, str]:
+        return {"execution_id": "p-1", "node": "4"}
+
+    logged.stops.append(start_logging(LogConfig(format="json", level="debug"), logged.bus, bound=bound))
+    logged.bus.emit(events.Evicted("ram", "near:a.safetensors", 7, "room"))
+    logged.bus.emit(events.TransferFailed(3, "near:a.safetensors", "denied", "403"))
+    logged.bus.emit(events.ModelLoaded("loras", "a", "near:a", "ram", 7, 0, 0.5, "9", "p-2"))
+    evicted, failed, loaded = (json.loads(line) for line in logged.root.lines)
+    assert evicted.items() >= {"event": "model_operation", "operation": "evict", "tier": "ram", "execution_id": "p-1", "node": "4"}.items()
+    assert failed.items() >= {"event": "error", "component": "transfer", "code": "denied", "node": "4"}.items()
+    assert loaded.items() >= {"event": "model_operation", "operation": "load", "node": "9", "prompt": "p-2"}.items()
