@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .config_cache import CacheConfig
 from .config_alerts import AlertsConfig
+from .config_cache import CacheConfig
 from .config_cost import CostConfig
 from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig

@@ -319,7 +319,12 @@ def test_ten_thousand_names_add_no_series(routes: Routes) -> None:
         routes.server.request("GET", "/view_metadata/loras?filename=a.safetensors")
         routes.server.request("GET", "/nowhere")
         metrics(routes.server)
-    before = metrics(routes.server).keys()
+
+    def series() -> set[Any]:
+        """But for alerts: what went wrong in the tests before may end in one, whose rules are a fixed list."""
+        return {key for key in metrics(routes.server) if not key[0].startswith("comfyui_alerts")}
+
+    before = series()
 
     def ask(count: int) -> None:
         for _ in range(count):
@@ -329,7 +334,7 @@ def test_ten_thousand_names_add_no_series(routes: Routes) -> None:
             routes.server.request("GET", f"/{word}")
 
     ask(300)
-    assert metrics(routes.server).keys() == before
+    assert not series() ^ before
 
 
 def test_hostile_names_are_plain_text_everywhere(routes: Routes) -> None:
