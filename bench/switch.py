@@ -1,8 +1,9 @@
 """``bench switch``: a user who goes back and forth between three checkpoints, in the real ComfyUI: A B A C B A.
 
-Loading time is the time of a prompt that does nothing but load and have a schedule computed.  (Showing the model itself by PreviewAny
-would keep it alive: json's encoder leaves what it could not encode in a reference cycle.)  Stock ComfyUI gets each file from the bucket when it is
-first wanted (boto3's ``download_file``, shown by itself) and has it on its disk and in its page cache from then on.
+Loading time is the time of a prompt that does nothing but load and have a schedule computed.  (Showing the model itself by
+PreviewAny would keep it alive: json's encoder leaves what it could not encode in a reference cycle.)  Stock ComfyUI gets each
+file from the bucket when it is first wanted (boto3's ``download_file``, shown by itself) and has it on its disk and in its
+page cache from then on.
 ``pool``: with room for all; ``tight``: RAM for one and a half models, SSD for three.  Between two loads ours is left alone
 until nothing is on its way to the SSD any more, as while an image is made.
 """

@@ -79,7 +79,16 @@ def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: Assign
         for one in pool.entries
     ]
     return {
-        "warm": {"hits": pool.hits, "misses": pool.misses, "saved_seconds": pool.saved_seconds, "models": models},
+        "warm": {
+            "hits": pool.hits,
+            "misses": pool.misses,
+            "saved_seconds": pool.saved_seconds,
+            "host_bytes": pool.host_bytes,
+            "shared_bytes": pool.shared_bytes,
+            "host_budget_bytes": warm.pool.limits.host_bytes,
+            "keep_alive_s": warm.pool.limits.keep_alive_s,
+            "models": models,
+        },
         "hand_over": {
             "assigned_bytes": assign.figures.assigned_bytes,
             "copied_bytes": assign.figures.copied_bytes,

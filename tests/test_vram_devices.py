@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from modelstream.cache.vram import Limits, Sizes, Warm, WarmPool
 from modelstream.hooks.devices import NOT_AVAILABLE, DeviceFigures, compact, device_figures, devices_json
+from modelstream.storage.config import Config
+from modelstream.storage.errors import ConfigError
+from modelstream.storage.events import EventBus
 
 GB = 1 << 30
 
@@ -69,3 +73,20 @@ def test_memory_is_given_back_where_much_of_it_lies_idle(cuda: Cuda, monkeypatch
 def test_compacting_has_to_be_worth_it(reserved: int, allocated: int, worth: bool) -> None:
     figures = DeviceFigures("cuda:0", 24 * GB, 0, reserved, allocated, 0)
     assert figures.worth_compacting() is worth
+
+
+def test_the_owner_gives_single_devices_budgets_of_their_own() -> None:
+    config = Config.from_text('[vram]\ndevice_budget_gb = 2\ndevice_budgets_gb = { "cuda:1" = 0.5 }\n')
+    limits = Limits(None, config.vram.device_budget_bytes, by_device=config.vram.device_budgets_bytes)
+    assert (limits.of_device("cuda:0"), limits.of_device("cuda:1")) == (2 * GB, GB // 2)
+    with pytest.raises(ConfigError, match="device_budgets_gb has a name that is no device"):
+        Config.from_text("[vram]\ndevice_budgets_gb = { first = 1 }\n")
+    with pytest.raises(ConfigError, match="must be between"):
+        Config.from_text('[vram]\ndevice_budgets_gb = { "cuda:0" = -1 }\n')
+
+
+def test_what_the_pool_has_on_a_device_and_may_have_is_told_beside_it(cuda: Cuda) -> None:
+    pool: WarmPool[str] = WarmPool(Limits(by_device={"cuda:0": 9}), EventBus())
+    pool.put("a", Warm("a", "model a", 1.0, lambda: Sizes(device_bytes={"cuda:0": 7})))
+    found: Any = devices_json(pool)
+    assert (found[0]["models_bytes"], found[0]["budget_bytes"]) == (7, 9)

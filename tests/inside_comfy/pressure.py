@@ -20,7 +20,7 @@ from comfy.cli_args import args
 from modelstream.cache.vram import Limits
 from modelstream.hooks.assign import AssignSeam
 from modelstream.hooks.devices import devices_json
-from modelstream.hooks.host_copies import HostCopiesSeam
+from modelstream.hooks.host_copies import HostCopiesSeam, host_copies
 from modelstream.hooks.loading import LoadingSeam
 from modelstream.hooks.shared_memory import SharedMemory
 from modelstream.hooks.vram_pressure import WAKE_FLAG, VramPressureSeam
@@ -70,12 +70,14 @@ class Machine:
 
     def checkpoint(self, key: str) -> Any:
         """MODEL, as the loader node gets it, ten seconds after whatever was before."""
+        self.clock.now_s += 10
+        model, *_ = comfy_sd.load_checkpoint_guess_config(self.path(key), output_vae=False, output_clip=False)
+        return model
+
+    def path(self, key: str) -> str:
         from modelstream.hooks.folders import view_of
 
-        self.clock.now_s += 10
-        obj = self.comfy.runtime.catalog.find(view_of("checkpoints"), key.partition("/")[2])
-        model, *_ = comfy_sd.load_checkpoint_guess_config(self.comfy.cache.path_for(obj), output_vae=False, output_clip=False)
-        return model
+        return str(self.comfy.cache.path_for(self.comfy.runtime.catalog.find(view_of("checkpoints"), key.partition("/")[2])))
 
     def run(self, key: str) -> Any:
         """Loads it to the card, as a sampler does."""
@@ -452,6 +454,31 @@ def test_each_device_is_answered_from_the_pool_with_its_own_model(machine: Machi
     assert THE_CARD.used_bytes == OTHER_CARD.used_bytes == machine.model_bytes
 
 
+def test_comfyuis_own_clone_for_another_device_is_made_over_the_same_host_copy(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As newer ComfyUI's ``deepclone_multigpu`` does: it calls the loader that the model says it comes from, for a module of its own."""
+    inner = comfy.sd.load_state_dict_guess_config
+
+    def newer(*args: Any, **kwargs: Any) -> Any:
+        model, *rest = inner(*args, **kwargs)
+        model.cached_patcher_init = (comfy.sd.load_checkpoint_guess_config, (machine.path(KEYS[0]), False, False), 0)
+        return (model, *rest)
+
+    monkeypatch.setattr(comfy.sd, "load_state_dict_guess_config", newer)
+    first = machine.run(KEYS[0])
+    hosts = [tensor.data_ptr() for tensor in host_copies(first.model)]
+    factory, given, index = first.cached_patcher_init
+    fresh = factory(*given)[index]
+    fresh.load_device = OTHER_CARD.device
+    assert [p.data_ptr() for p in fresh.model.parameters()] == hosts
+    management.load_models_gpu([fresh])
+    assert fresh.model is not first.model
+    assert (THE_CARD.used_bytes, OTHER_CARD.used_bytes) == (machine.model_bytes, machine.model_bytes)
+    OTHER_CARD.forget()
+    unload_both()
+    assert OTHER_CARD.to_host_bytes == buffer_bytes(fresh)
+    assert [p.data_ptr() for p in fresh.model.parameters()] == hosts
+
+
 def test_room_in_the_ram_tier_comes_when_the_models_of_all_devices_go(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.run(KEYS[0])
     on_other_card(machine, monkeypatch, KEYS[0])
@@ -461,6 +488,15 @@ def test_room_in_the_ram_tier_comes_when_the_models_of_all_devices_go(machine: M
     plan = machine.warm.pool.plan_room(1, lambda sizes: sizes.shared_bytes)
     assert len(plan.going) == 2
     assert plan.enough
+
+
+def test_memory_is_compacted_only_when_nothing_executes(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("modelstream.hooks.vram_pressure.compact", lambda: bool(asked.append(1)) or True)
+    machine.pressure.between_prompts(nothing_runs=False)
+    assert (asked, machine.pressure.compactions) == ([], 0)
+    machine.pressure.between_prompts(nothing_runs=True)
+    assert (asked, machine.pressure.compactions) == ([1], 1)
 
 
 def test_dynamic_vram_is_left_to_comfyui(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
