@@ -50,6 +50,12 @@ def page_of(server: ComfyServer, width: int, height: int) -> Iterator[Any]:
         browser.close()
 
 
+def without_banner(page: Any, size: tuple[int, int]) -> None:
+    if page.get_by_text("Introducing Nodes 2.0").count():  # newer frontends have no such banner
+        page.mouse.click(size[0] - 32, 20)
+        page.mouse.move(size[0] / 2, size[1] - 80)
+
+
 def picture(
     server: ComfyServer, graph: dict[str, Any], theme: str, file: Path, size: tuple[int, int], view: tuple[float, int, int]
 ) -> None:
@@ -58,9 +64,7 @@ def picture(
     server.post("/settings/Comfy.UseNewMenu", "Top")
     server.post("/settings/Comfy.Minimap.Visible", False)
     with page_of(server, *size) as page:
-        if page.get_by_text("Introducing Nodes 2.0").count():  # newer frontends have no such banner
-            page.mouse.click(size[0] - 32, 20)
-            page.mouse.move(size[0] / 2, size[1] - 80)
+        without_banner(page, size)
         page.evaluate(LOAD, [graph, "stream from a bucket", PLACES])
         page.evaluate(FIT, list(view))
         page.evaluate("() => window.app.queuePrompt(0, 1)")
