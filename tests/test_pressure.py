@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from modelstream.cache.arena import Arena
 from modelstream.cache.pressure import Governor, Levels, Look, Regain, Stall, Yield
-from modelstream.cache.pressure_sources import Clock, PsiTriggers, open_source
+from modelstream.cache.pressure_sources import Clock, PsiTriggers, _triggers, open_source
 from modelstream.cache.pressure_watch import MemoryWatch
 from modelstream.cache.ram import RamTier
 from modelstream.hooks.memory_pressure import comfyuis_floor_bytes, watch_memory
@@ -334,6 +335,26 @@ def test_files_that_take_no_trigger_are_no_source(tmp_path: Path) -> None:
     (tmp_path / "proc/pressure").mkdir(parents=True)
     (tmp_path / "proc/pressure/memory").mkdir()  # cannot be opened for writing
     assert isinstance(open_source(tmp_path), Clock)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+def test_a_container_asks_its_own_cgroup_and_the_machine(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("proc/pressure/memory", "sys/fs/cgroup/memory.pressure", "sys/fs/cgroup/cgroup.events")}
+    for path in files.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    found = _triggers(tmp_path)
+    assert [stall for _, stall in found] == [Stall.MACHINE, Stall.OWN]
+    for descriptor, _ in found:
+        os.close(descriptor)
+    asked = [files[name].read_bytes() for name in ("proc/pressure/memory", "sys/fs/cgroup/memory.pressure")]
+    assert asked == [b"some 150000 2000000\0"] * 2
+    files["sys/fs/cgroup/cgroup.events"].unlink()  # the root of all cgroups is the machine, which is asked already
+    alone = _triggers(tmp_path)
+    assert [stall for _, stall in alone] == [Stall.MACHINE]
+    os.close(alone[0][0])
 
 
 def test_the_kernels_own_triggers_wake_when_nudged() -> None:
