@@ -40,6 +40,7 @@ class Cuda(Protocol):
     def register(self, address: int, size_bytes: int) -> int: ...
     def unregister(self, address: int) -> int: ...
     def synchronize(self) -> None: ...
+    def forget_error(self) -> None: ...  # a refusal may stay queued on the device and hit whoever comes next
 
 
 class Ledger(Protocol):
@@ -191,7 +192,9 @@ class Pinner:
             with self._lock:
                 one.slices[address] = size_bytes
             self._ledger.taken(size_bytes)
-        elif code == ALREADY_REGISTERED:
+            return
+        cuda.forget_error()
+        if code == ALREADY_REGISTERED:
             one.done = True
         else:
             self._stop(f"cudaHostRegister answered {code}")
@@ -223,6 +226,7 @@ class Pinner:
             codes = [cuda.unregister(address) for address in one.slices]
             self._ledger.taken(-size_bytes)
             if any(codes):
+                cuda.forget_error()
                 self._stop(f"cudaHostUnregister answered {max(codes)}")
             self._bus.emit(HostMemoryPinned(one.subject, -size_bytes, self.pinned_bytes, self._clock() - started_s))
 

@@ -41,6 +41,15 @@ class TorchCuda:
         for index in range(self._torch.cuda.device_count()):
             self._torch.cuda.synchronize(index)
 
+    def forget_error(self) -> None:
+        """As ComfyUI does after its own refusals: some work on the device, whose error is the one that is known already."""
+        try:
+            one = self._torch.ones(1, dtype=self._torch.uint8, device="cuda")
+            _ = one + one
+            self._torch.cuda.synchronize()
+        except RuntimeError:
+            pass
+
 
 def cuda_in_use() -> TorchCuda | None:
     torch: Any = sys.modules.get("torch")
@@ -105,6 +114,8 @@ def pin_memory(runtime: Runtime, heard: Callable[[Callable[[Any], object]], obje
 
 
 def _limit_bytes(asked: int | None, memory: Memory) -> int:
+    if asked is None and getattr(sys.modules.get("comfy.memory_management"), "aimdo_enabled", False):
+        return 0  # with dynamic VRAM ComfyUI copies weights into pinned buffers of its own
     there = memory.arena.asked_bytes // DEFAULT_SHARE
     return min(there, read_memory_figures().total_bytes // DEFAULT_SHARE) if asked is None else asked
 

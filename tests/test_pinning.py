@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from modelstream.cache import pages, pinning
 from modelstream.cache.arena import Arena
 from modelstream.cache.pinning import Pinner, slices_of
-from modelstream.hooks.pinning import ComfyLedger, cuda_in_use, pin_memory
+from modelstream.hooks.pinning import ComfyLedger, _limit_bytes, cuda_in_use, pin_memory
 from modelstream.storage.config_memory import RamConfig
 from modelstream.storage.events import Event, EventBus, HostMemoryPinned, TierDegraded
 from modelstream.storage.safetensors_header import SafetensorsHeader, TensorInfo
@@ -196,14 +196,14 @@ def test_the_first_refusal_of_the_system_ends_it_with_an_event(rig: Rig, monkeyp
     rig.cuda.refuse = {1: NO_MEMORY}
     kept = rig.load()
     rig.quiet()
-    assert rig.cuda.calls == ["register", "register"]
+    assert rig.cuda.calls == ["register", "register", "forget_error"]
     (event,) = [e for e in rig.events if isinstance(e, TierDegraded)]
     assert (event.tier, event.code) == ("ram", "pinning")
     assert "cudaHostRegister answered 2" in event.cause
     assert rig.pinner.problem
     more = rig.load("b")
     rig.now_s += 1
-    assert rig.cuda.calls == ["register", "register"]
+    assert rig.cuda.calls == ["register", "register", "forget_error"]
     assert rig.cuda.bytes == rig.pinner.pinned_bytes == MIB  # what is pinned stays pinned, and is still taken off in time
     del kept, more
     rig.arena.trim(1 << 40)
@@ -322,6 +322,13 @@ def test_off_means_that_nobody_is_there_to_pin(monkeypatch: pytest.MonkeyPatch, 
     runtime: Any = SimpleNamespace(config=SimpleNamespace(ram=ram), on_open=[])
     pin_memory(runtime, lambda hearer: None)
     assert runtime.on_open == []
+
+
+def test_where_comfyui_pins_by_itself_with_dynamic_vram_nothing_is_pinned_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory: Any = SimpleNamespace(arena=SimpleNamespace(asked_bytes=100))
+    assert _limit_bytes(None, memory) == 50
+    monkeypatch.setitem(sys.modules, "comfy.memory_management", SimpleNamespace(aimdo_enabled=True))
+    assert (_limit_bytes(None, memory), _limit_bytes(70, memory)) == (0, 70)
 
 
 def test_pinning_starts_no_device(monkeypatch: pytest.MonkeyPatch) -> None:

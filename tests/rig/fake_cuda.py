@@ -16,7 +16,6 @@ class FakeCuda:
         self.calls: list[str] = []
         self.threads: set[str] = set()
         self.refuse: dict[int, int] = {}
-        self.synchronized = 0
 
     @property
     def bytes(self) -> int:
@@ -42,6 +41,9 @@ class FakeCuda:
 
     def synchronize(self) -> None:
         self.calls.append("synchronize")
+
+    def forget_error(self) -> None:
+        self.calls.append("forget_error")
 
 
 def comfyui(most_bytes: float = 1 << 40, total_bytes: int = 0) -> SimpleNamespace:
