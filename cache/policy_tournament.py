@@ -148,7 +148,7 @@ class Tournament:
         """Seconds of loading saved in the last so many days against the first expert, least recently
         used with thrift (which is never worse than plain by much, mostly better); may be negative."""
         first = int(now_s // DAY_S) - days
-        return sum(lru_s - own_s for day, (own_s, lru_s) in self._days.items() if day > first)
+        return sum(lru_s - own_s for day, (own_s, lru_s) in list(self._days.items()) if day > first)
 
     def accounts(self) -> Accounts:
         return Accounts(dict(self._days), {s.name: s.recent_s for s in self.standings()}, self.leader.name)

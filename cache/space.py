@@ -71,9 +71,10 @@ class Space:
         found = list(self._entries.walk())
         with self._lock:
             first = self._scanned_s is None
-            for entry in self._table.scanned(found, self._clock()):
-                if not first:  # another process's use or fetch: it counts here too, and cost this process nothing
-                    self._note_use(entry, hit=True)
+            for entry, known in self._table.scanned(found, self._clock()):
+                if not first:  # another process's use or fetch: this directory's too
+                    self._note_use(entry, hit=known)
+                    self._choice.admitted(entry.digest)
             if first:
                 self._choice.resize(self._capacity_bytes())
             self._names.keep(self._table)

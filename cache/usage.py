@@ -45,10 +45,10 @@ class UsageTable:
     def get(self, digest: str) -> Found | None:
         return self._entries.get(digest)
 
-    def scanned(self, found: Iterable[Found], now_s: float) -> list[Found]:
+    def scanned(self, found: Iterable[Found], now_s: float) -> list[tuple[Found, bool]]:
         """Replaces the table by what is on the disk; a later use that only this process knows of is kept.
 
-        Returns what was used or brought by somebody else since the last scan.
+        Returns what was used or brought by somebody else since the last scan, and whether it was here before.
         """
         entries, news = {}, []
         for entry in found:
@@ -58,7 +58,7 @@ class UsageTable:
             last_used_s = max(seen_s, known_s)
             entries[entry.digest] = Found(entry.digest, entry.size_bytes, last_used_s)
             if last_used_s > known_s + CLOCK_S:
-                news.append(entries[entry.digest])
+                news.append((entries[entry.digest], known is not None))
         self._entries = entries
         return news
 

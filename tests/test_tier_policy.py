@@ -228,6 +228,11 @@ def test_a_use_by_another_process_counts_here(tmp_path: Path) -> None:
             lease.release()
             ours.scan()
         assert [v.digest for v in ours.plan_room(3 * CHUNK).victims] == [b.id.digest]
+        assert [use.hit for use in ours.choice.report(7).recent] == [False, False, True, True, True]
+        theirs.missed(remote("c", CHUNK))
+        store(theirs, remote("c", CHUNK))
+        ours.scan()
+        assert ours.choice.report(7).recent[-1].hit is False, "somebody had to load it"
 
 
 def test_a_load_that_is_not_worth_a_place_on_the_ssd_passes_by(seaweed: Any, bucket: str, tmp_path: Path) -> None:
