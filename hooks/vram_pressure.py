@@ -84,15 +84,14 @@ class VramPressureSeam(Seam):
 
     # -- memory on a device ----------------------------------------------------------------------------------------------
     def _free_memory(self, original: Wrapped, memory_required: Any, device: Any, keep_loaded: Any = (), *args: Any, **kwargs: Any) -> Any:
-        if args or kwargs or _dynamic_vram():
-            return original(memory_required, device, keep_loaded, *args, **kwargs)
+        """Newer ComfyUI also says what it needs of pinned and of host memory: that is core's own to see to."""
         unloaded: list[Any] = []
-        if memory_required < EVERYTHING and not _unloads_always():
+        if device is not None and memory_required < EVERYTHING and not _unloads_always() and not _dynamic_vram():
             try:
                 unloaded = self._go_in_order(original, memory_required, device, keep_loaded)
             except Exception as error:
                 self.ours_failed(error)
-        return unloaded + list(original(memory_required, device, keep_loaded) or ())
+        return unloaded + list(original(memory_required, device, keep_loaded, *args, **kwargs) or ())
 
     def _go_in_order(self, original: Wrapped, memory_required: float, device: Any, keep_loaded: Any) -> list[Any]:
         """One model at a time, by core's own hand: everybody else is named as to be kept."""

@@ -148,6 +148,27 @@ def test_the_longest_unused_model_leaves_first(machine: Machine) -> None:
     assert machine.on_card() == {KEYS[1], KEYS[2]}
 
 
+def test_what_newer_comfyui_asks_for_beside_it_is_passed_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host memory and pinned memory are core's own; who leaves the device is the pool's choice all the same."""
+    asked: list[dict[str, Any]] = []
+    core = management.free_memory.__wrapped__
+
+    def newer(memory_required: float, device: Any, keep_loaded: Any = (), **more: Any) -> Any:
+        asked.append(more)
+        return core(memory_required, device, keep_loaded)
+
+    for key in KEYS[:2]:
+        machine.run(key)
+    machine.run(KEYS[0])
+    THE_CARD.total_bytes = THE_CARD.used_bytes
+    machine.pressure._free_memory(newer, machine.model_bytes // 2, CARD, pins_required=5)
+    assert asked == [{}, {"pins_required": 5}]
+    assert machine.on_card() == {KEYS[0]}
+    asked.clear()
+    machine.pressure._free_memory(newer, 0, None, ram_required=7)
+    assert asked == [{"ram_required": 7}]
+
+
 def test_a_model_that_is_to_be_kept_stays(machine: Machine) -> None:
     machine.run(KEYS[0])
     machine.run(KEYS[1])
