@@ -31,8 +31,9 @@ _LET_START_S = 5.0
 """with a snapshot of every origin the first listing waits so long: the names are there, and the machine is busy importing
 torch and streaming the first model, which boto3's import (0.2 s CPU) would slow down"""
 _FULL_PAGE = 1000
-_PAGE_REST_MAX_S = 0.1
-"""after a full page (10 ms of parsing) everybody else, ComfyUI's event loop first, gets the interpreter as long as it took"""
+_REST_AFTER_PAGE = 3.0
+"""times what a full page took (10 ms of work in Python): so much longer everybody else, ComfyUI's event loop first, has the interpreter"""
+_PAGE_REST_MAX_S = 0.05
 _SNAPSHOT_AT_ONCE_BYTES = 4 << 20
 """about 36,000 objects, read in 50 ms"""
 _BUSY_SHARE = 20
@@ -311,7 +312,7 @@ class Catalog:
             builder.add(page)
             if len(page) >= _FULL_PAGE:
                 with self._turn:
-                    self._turn.wait_for(lambda: self._closed, min(self._clock() - began_s, _PAGE_REST_MAX_S))
+                    self._turn.wait_for(lambda: self._closed, min(_REST_AFTER_PAGE * (self._clock() - began_s), _PAGE_REST_MAX_S))
             began_s = self._clock()
             if self._closed:
                 return None
