@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, metavar="N")
     parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
     parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
+    parser.add_argument("--cheap-server", action="store_true", help="cold: the server set up to burn least, on a loopback without BBR")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="policy: recorded requests (columns t_s, base, loras)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="policy: bars per cell; by default beside --json")
     # A polite kill ends like Ctrl-C: servers, links and scratch folders are taken away.
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         if unknown:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
+        more["cheap_server"] = arguments.cheap_server
     if arguments.name == "policy":
         beside = arguments.json.with_suffix(".png") if arguments.json else None
         more = {"trace": arguments.trace, "plot": arguments.plot or beside}

@@ -35,9 +35,9 @@ QUICK_MB = 500
 QUICK_SEVERAL_MB = (50, 100, 150, 200)
 REPETITIONS = 5
 OURS = "Model Stream"
-SERVER_FLAGS = ("-filer.maxMB=8", "-volume.readBufferSizeMB=1")
-"""chunks of 8 MiB (the S3 gateway's own default; mini says 4): fewer requests inside the server.  The volume part reads 1 MiB
-before it sends it: with its usual 4 the bytes have left the core's cache by then.  See docs/benchmarks.md for what it changed"""
+CHEAP_SERVER_FLAGS = ("-filer.maxMB=8", "-volume.readBufferSizeMB=1")
+"""with ``--cheap-server``: chunks of 8 MiB (the S3 gateway's own default; mini says 4): fewer requests inside the server.  The volume
+part reads 1 MiB before it sends it: with its usual 4 the bytes have left the core's cache by then"""
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Bench:
     clients: frozenset[str] | None = None
     """None: everybody"""
     quick: bool = False
+    server_flags: tuple[str, ...] = ()
     _known: dict[Path, Target] = field(default_factory=dict)
 
     # -- objects -----------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Bench:
         """Every situation with the server on loopback, under one server."""
         from tests.rig.seaweed import Seaweed
 
-        with Seaweed(memory_limit_mib=None, prefix=pinned(SERVER_CORE), extra=SERVER_FLAGS) as server:
+        with Seaweed(memory_limit_mib=None, prefix=pinned(SERVER_CORE), extra=self.server_flags) as server:
             bucket = Bucket(server)
             single = [name for name in wanted if name != "several"]
             if single:
@@ -108,7 +109,7 @@ class Bench:
             except NoLink as reason:
                 self.report.note(f"throttled: skipped: {reason}")
                 return
-            flags = (*SERVER_FLAGS, f"-ip={link.address}", f"-ip.bind={link.address}")
+            flags = (*self.server_flags, f"-ip={link.address}", f"-ip.bind={link.address}")
             server = Seaweed(memory_limit_mib=None, prefix=(*link.prefix, *pinned(SERVER_CORE)), extra=flags)
             server.host = link.address
             opened.enter_context(server)
@@ -287,15 +288,34 @@ def compile_package() -> None:
         compileall.compile_dir(str(ROOT / room), quiet=1)
 
 
-def main(report: Report, *, only: Sequence[str], repetitions: int | None, clients: Sequence[str], quick: bool, models: Path) -> int:
+def main(
+    report: Report,
+    *,
+    only: Sequence[str],
+    repetitions: int | None,
+    clients: Sequence[str],
+    quick: bool,
+    models: Path,
+    cheap_server: bool = False,
+) -> int:
+    """cheap_server: the loopback and the server's settings with which it burns least; see docs/benchmarks.md."""
     compile_package()
     wanted = list(only) or (["warm", "fresh", "several", "throttled"] if quick else list(SITUATIONS))
     for name in wanted:
         contenders(name, quick=quick)  # installs peers, while there is a network
-    report.note(own_loopback())
+    if cheap_server:
+        report.note(own_loopback())
     with tempfile.TemporaryDirectory(prefix="modelstream-bench-") as scratch:
         chosen = frozenset({*clients, OURS}) if clients else None
-        bench = Bench(report, repetitions or (1 if quick else REPETITIONS), Path(scratch), models, chosen, quick)
+        bench = Bench(
+            report,
+            repetitions or (1 if quick else REPETITIONS),
+            Path(scratch),
+            models,
+            chosen,
+            quick,
+            CHEAP_SERVER_FLAGS if cheap_server else (),
+        )
         loopback = [name for name in wanted if name != "throttled"]
         if loopback:
             bench.loopback(loopback)

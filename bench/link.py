@@ -19,7 +19,7 @@ _CLONE_NEWNET = 0x40000000  # sched.h
 _CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 CONGESTION_CONTROL = "reno"
 """on the benchmark's own loopback.  A machine may be set to BBR, which is made for long ways: its pacing cuts what a server
-sends into small pieces by timers, and on a loopback a third of the server's CPU goes there, whoever the client is"""
+sends into small pieces by timers, and on a loopback a quarter and more of the server's CPU goes there, whoever the client is"""
 MTU = 9000
 """as in data centres; at 1500 the headers alone would take 5 % of the rate"""
 
