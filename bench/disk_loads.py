@@ -90,7 +90,7 @@ def store(root: Path, version: str, source: Path) -> Path:
 
 
 class RawDirect(Client):
-    """The limit: ``threads`` threads, 16 MiB O_DIRECT reads into memory that is there already."""
+    """The limit of who keeps the bytes: ``threads`` threads, 16 MiB O_DIRECT reads into memory that is there already."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -123,6 +123,29 @@ class RawDirect(Client):
         return Loaded(buffers=[self._memory[: self.job.size_bytes]])
 
 
+class RawDiscarded(Client):
+    """The disk alone, as disk benchmarks read it: each thread's bytes land in the same 4 MiB again and again, and are lost."""
+
+    def warm(self) -> None:
+        return None
+
+    def load(self, targets: tuple[Target, ...]) -> Loaded:
+        fd = os.open(self.job.options["path"], os.O_RDONLY | os.O_DIRECT)
+        offsets = iter(range(0, self.job.size_bytes, 4 * MIB))
+
+        def serve(memory: memoryview) -> None:
+            while (offset := next(offsets, None)) is not None:
+                os.preadv(fd, [memory], offset)
+
+        threads = [threading.Thread(target=serve, args=(warm_memory(4 * MIB),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os.close(fd)
+        return Loaded()
+
+
 class Safetensors(Client):
     """``load_file`` of whichever version is on the path; option "backend": "mmap" (its default) or "pread"."""
 
@@ -147,6 +170,7 @@ class FastSafetensors(Client):
 CLIENTS: dict[str, type[Client]] = {
     "SSD tier": SsdTierLoad,
     "raw O_DIRECT": RawDirect,
+    "disk alone": RawDiscarded,
     "safetensors": Safetensors,
     "safetensors next": Safetensors,
     "fastsafetensors": FastSafetensors,

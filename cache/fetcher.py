@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from ..storage.catalog import Catalog
 from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.engine import TransferEngine
-from ..storage.errors import CorruptObject, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
+from ..storage.errors import CorruptObject, DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
 from ..storage.events import EventBus, SameBytesFound, TierDegraded, TierMiss
 from ..storage.front import PinnedReader
 from ..storage.landing import TransferResult
@@ -93,8 +93,8 @@ class Fetcher:
             return False
         try:
             self._disk_to_memory(fetch, lease)
-        except CorruptObject:
-            return False  # the tier has set it aside and said so in an event; the bucket has what is missing
+        except (CorruptObject, DiskFailed):
+            return False  # the tier has said so in an event, and set a damaged copy aside; the bucket has what is missing
         finally:
             lease.release()
         return True

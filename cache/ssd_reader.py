@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..storage.errors import CorruptObject, NoRoom, TransferCancelled
+from ..storage.errors import CorruptObject, ModelStreamError, NoRoom, TransferCancelled
 from ..storage.events import CorruptionFound, EventBus, TierDegraded
 from ..storage.objects import ObjectHead, RemoteObject
 from .disk import Disk
@@ -28,6 +28,8 @@ from .room import Room
 from .ssd_lease import SsdLease
 
 Stamp = tuple[int, int, int, int]
+OUR_LACK = frozenset({errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+"""errors of this process, not of the disk"""
 
 
 class SsdReader:
@@ -87,13 +89,22 @@ class SsdReader:
             for read in reads:
                 if read is not None:
                     if read.error is not None:
-                        raise self._damaged(lease, read.chunk, read.error) from read.error
+                        raise self._failed(lease, read.chunk, read.error) from read.error
                     done_bytes += read.chunk.length
                     progress(done_bytes)
                 if should_stop():
                     raise TransferCancelled("reading from the SSD was stopped", subject=lease.obj.subject)
 
     # -- damage --------------------------------------------------------------------------------------------------------
+    def _failed(self, lease: SsdLease, chunk: Chunk, error: Exception) -> ModelStreamError:
+        """What this process lacks says nothing about the file: it stays, the load goes on without it."""
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OUR_LACK):
+            why = error if isinstance(error, OSError) else OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            shown = disk_error(why, "a copy on the SSD cannot be read now", lease.obj.subject)
+            self._bus.emit(TierDegraded("ssd", shown.code, str(shown)))
+            return shown
+        return self._damaged(lease, chunk, error)
+
     def _damaged(self, lease: SsdLease, chunk: Chunk, error: Exception) -> CorruptObject:
         reason = error.strerror or "I/O error" if isinstance(error, OSError) else "wrong checksum"
         reason = "the file is too short" if isinstance(error, EOFError) else reason
