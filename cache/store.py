@@ -132,6 +132,9 @@ class Cache:
     def is_on_disk(self, obj: RemoteObject) -> bool:
         return self._ssd.lookup(obj) is not None
 
+    def is_in_memory(self, obj: RemoteObject) -> bool:
+        return self._ram.holds(obj.id.digest)
+
     def header(self, obj: RemoteObject) -> SafetensorsHeader:
         """The header alone, from the nearest tier; a small ranged read where no tier has the object.  Blocks."""
         return self._headers.header(self._same.of(obj))

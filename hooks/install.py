@@ -35,11 +35,14 @@ def _seams(ours: Extension) -> None:
     from .install_memory import install_memory
     from .library import LibrarySeam
     from .loading import LoadingSeam
+    from .own_reader import OwnReaderSeam
     from .view_metadata import HeaderSeam, ViewMetadataSeam
 
     runtime.open_ahead()
     loading = LoadingSeam(runtime)
     ours.seams.put_on(loading, EmbeddingsSeam(runtime), LibrarySeam(runtime), HeaderSeam(runtime), ViewMetadataSeam(runtime))
+    if OwnReaderSeam.is_there():
+        ours.seams.put_on(OwnReaderSeam(loading))
     if ours.resolving is not None:
         # a path is handed out right before it is loaded: the latest moment to find extensions that hold the original
         ours.resolving.before_loading = loading.sweep_once_more

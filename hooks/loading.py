@@ -39,6 +39,8 @@ class LoadingSeam(Seam):
         self._rebound: list[tuple[str, str]] = []
         self._swept_all = False
         self._hearers: list[Callable[[Any], object]] = []
+        self.reads_files: Callable[[], bool] = lambda: False
+        """whether ComfyUI's own reader takes weights from their file as it needs them: see `hooks.own_reader`"""
 
     def hear(self, hearer: Callable[[Any], object]) -> None:
         """Called with what the cache opened, before its tensors are handed out.  Quick."""
@@ -75,20 +77,24 @@ class LoadingSeam(Seam):
             return result
 
     def _load(self, original: Wrapped, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
-        if is_safetensors_name(obj.basename):
+        if not is_safetensors_name(obj.basename):
+            refuse_by_name(self._runtime.config, obj)
+            return self._file(original, obj, asked, watch)
+        cache, ways = self._runtime.cache, [self._tensors, self._file]
+        if self.reads_files() and not cache.is_in_memory(obj) and cache.is_on_disk(obj):
+            ways.insert(0, self._left_to_comfyui)
+        for way in ways[:-1]:
             try:
-                return self._tensors(obj, asked, watch)
+                return way(original, obj, asked, watch)
             except ModelStreamError:
                 raise
             except Exception as error:
                 if watch.stopped is error:  # the user's interrupt
                     raise
-                self.ours_failed(error)  # ComfyUI's own reader may still manage
-            return self._file(original, obj, asked, watch)
-        refuse_by_name(self._runtime.config, obj)
-        return self._file(original, obj, asked, watch)
+                self.ours_failed(error)  # the next way may still manage; the last one is ComfyUI's own reader
+        return ways[-1](original, obj, asked, watch)
 
-    def _tensors(self, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
+    def _tensors(self, original: Wrapped, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
         with self._runtime.cache.open_tensors(obj, watch) as opened:
             for hearer in self._hearers:
                 hearer(opened)
@@ -102,9 +108,22 @@ class LoadingSeam(Seam):
                 with open(opened.path, "rb") as file:
                     kind = kind_of(file.read(16))
                 if kind == "safetensors":
-                    return self._tensors(obj, asked, watch)
+                    return self._tensors(original, obj, asked, watch)
                 refuse_by_content(self._runtime.config, obj, opened.path)
             return opened, asked.pass_on(original, opened.path)
+
+    def _left_to_comfyui(self, original: Wrapped, obj: RemoteObject, asked: _Asked, watch: NodeWatch) -> tuple[Any, Any]:
+        """The file on the SSD, checked, and leased for as long as ComfyUI has it mapped."""
+        from .own_reader import when_unmapped
+
+        opened = self._runtime.cache.open_file(obj, watch)
+        try:
+            result = asked.pass_on(original, opened.path)
+            when_unmapped(result[0] if asked.return_metadata else result, opened.close)
+        except BaseException:
+            opened.close()
+            raise
+        return opened, result
 
     # -- early bindings ------------------------------------------------------------------------------------------------
     def _sweep(self) -> None:

@@ -91,6 +91,7 @@ class StandInCache:
         self.noted: list[str] = []
         self.bodies: dict[str, bytes] = {}
         self.tensors: dict[str, dict[str, Any]] = {}
+        self.in_memory: set[str] = set()
         self.error: Exception | None = None
 
     def path_for(self, obj: RemoteObject) -> str:
@@ -106,6 +107,9 @@ class StandInCache:
 
     def file_of(self, obj: RemoteObject) -> str | None:
         return self.path_for(obj) if self.is_on_disk(obj) else None
+
+    def is_in_memory(self, obj: RemoteObject) -> bool:
+        return obj.id.key in self.in_memory
 
     def open_file(self, obj: RemoteObject, watch: Any) -> Opened:
         self._ask("file", obj, watch)
