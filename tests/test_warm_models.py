@@ -11,6 +11,7 @@ from PIL import Image
 
 from rig.checkpoints import models
 from rig.comfy import ComfyServer
+from rig.invariants import eventually
 from rig.seaweed import Seaweed
 from rig.workflows import load_only, text_to_image
 
@@ -130,6 +131,15 @@ def test_the_node_says_that_the_model_was_loaded_already(fresh: ComfyServer) -> 
 
 def test_a_machine_without_a_card_says_so(comfy: ComfyServer) -> None:
     assert memory(comfy)["devices"] == "not available"
+
+
+def test_host_memory_is_watched_while_something_is_held_and_nothing_is_pinned_without_a_card(fresh: ComfyServer) -> None:
+    pixels(fresh, CHECKPOINTS[0], seed=50)
+    assert eventually(lambda: status(fresh)["host_memory"]["watch"] in ("psi", "clock"))
+    found = status(fresh)
+    assert found["host_memory"]["budget_bytes"] == found["tiers"]["ram"]["budget_bytes"] > 0
+    assert found["host_memory"]["limit_bytes"] is None
+    assert "pinned_memory" not in found
 
 
 def test_switched_off_there_is_no_wrapper(seaweed: Seaweed, bucket_models: str, tmp_path: Path) -> None:
