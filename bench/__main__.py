@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "panel")
 
 
 def main() -> int:
@@ -45,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         from . import share as bench  # type: ignore[no-redef]
     elif arguments.name == "policy":
         from . import policy as bench  # type: ignore[no-redef]
+    elif arguments.name == "panel":
+        from . import panel as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from rig.browser import page_of
 from rig.comfy import ComfyServer
 from rig.example_workflows import FOLDER, OPEN, examples, fill, small
-from rig.screenshots import page_of
 from rig.seaweed import Seaweed
 
 NAMES = tuple(example.name for example in examples())

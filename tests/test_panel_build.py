@@ -12,7 +12,7 @@ from rig.panel_build import BUNDLE, build, installed_as_locked, run_node, why_no
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "web" / "src").glob("*.ts"))
-LOCALES = sorted(path.parent.name for path in (ROOT / "locales").glob("*/main.json"))
+LOCALES = ("de", "en", "es", "fr", "ja", "ko", "ru", "zh")
 needs_node = pytest.mark.skipif(bool(why_not()), reason=why_not() or "-")
 
 HTML_FROM_TEXT = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|unsafeHTML|unsafeSVG|srcdoc|createContextualFragment|DOMParser"
@@ -81,6 +81,16 @@ def test_every_language_has_every_text_with_the_same_values(language):
     plural = re.compile(r"\.(zero|one|two|few|many|other)$")
     assert {plural.sub("", key) for key in other} == {plural.sub("", key) for key in english}
     for key, text in other.items():
-        original = english.get(key) or english[plural.sub(".other", key)]
-        missing = values(original) - values(text)
-        assert not missing - {"n"} and values(text) <= values(original) | {"n"}, f"{language} {key}: {text}"
+        forms = [values(original) for name, original in english.items() if plural.sub("", name) == plural.sub("", key)]
+        always, ever = set.intersection(*forms) - {"n"}, set.union(*forms)
+        assert always <= values(text) <= ever | {"n"}, f"{language} {key}: {text}"
+
+
+def test_every_setting_and_command_has_its_name_in_every_language():
+    main = (ROOT / "web" / "src" / "main.ts").read_text("utf-8")
+    ids = set(re.findall(r'id: "(ModelStream\.\w+)"', main))
+    assert len(ids) == 6
+    for language in LOCALES:
+        folder = ROOT / "locales" / language
+        named = {**json.loads((folder / "settings.json").read_text("utf-8")), **json.loads((folder / "commands.json").read_text("utf-8"))}
+        assert set(named) == {one.replace(".", "_") for one in ids}

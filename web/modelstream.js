@@ -25,7 +25,6 @@ var Client = class {
     this.models = (query2, signal) => this.get("/models", query2, signal);
     this.series = (span, names) => this.get("/series", { span, names });
     this.events = (since) => this.get("/events", { since, limit: 200 });
-    this.alerts = () => this.get("/alerts");
     this.cost = () => this.get("/cost");
     this.executions = () => this.get("/executions", { limit: 1 });
     this.plan = (tier, digest) => this.get("/plan", { tier, digest });
@@ -283,7 +282,7 @@ var main_default = {
       refreshing: "The buckets are being listed again.",
       failed: "That did not work."
     },
-    refused: { leased: "in use", pinned: "pinned", absent: "not there" },
+    refused: { leased: "in use", pinned: "pinned", absent: "not there", busy: "busy just now" },
     plan: {
       fits: "It fits: {free} of {tier} are free.",
       goes: "To make room on {tier} these would go:",
@@ -329,14 +328,17 @@ var main_default = {
     },
     reason: {
       asked: "asked for",
-      request: "asked for",
       budget: "to make room",
       room: "to make room",
       cleared: "cleared",
-      idle: "idle",
       pressure: "memory ran short",
-      changed: "replaced by a newer version",
-      corrupt: "damaged"
+      keep_alive: "kept long enough",
+      free: "ComfyUI asked for memory",
+      replaced: "replaced by a newer version",
+      stale: "left over",
+      off: "switched off",
+      no_room: "no room",
+      damaged: "damaged"
     },
     savings: {
       heading: "Hit rate and savings",
@@ -382,6 +384,60 @@ var main_default = {
       critical: "Critical",
       warning: "Warning",
       since: "since {time}"
+    },
+    alert: {
+      queue_depth: {
+        message: "{value} prompts wait in the queue.",
+        advice: "Add a worker, or let the models of the next prompts be fetched ahead."
+      },
+      gpu_temperature: {
+        message: "GPU {subject} is at {value} °C.",
+        advice: "Check the cooling: the card slows itself down or stops."
+      },
+      vram_warning: {
+        message: "{value} of GPU {subject}’s memory is used.",
+        advice: "Evict models that are not needed, or lower vram.device_budget_gb."
+      },
+      vram_critical: {
+        message: "{value} of GPU {subject}’s memory is used: the next model may not fit.",
+        advice: "Evict models, or raise vram.working_memory_gb so that more stays free."
+      },
+      gpu_lost: {
+        message: "GPU {subject} does not answer any more.",
+        advice: "See the system’s log: a driver reset or a restart may be needed."
+      },
+      error_rate: {
+        message: "{value} of the last ten minutes’ prompts failed.",
+        advice: "Look at the problems in the time line and at ComfyUI’s log."
+      },
+      disk_floor: {
+        message: "The SSD has {value} left above its floor.",
+        advice: "Free disk space, or lower ssd.budget_gb."
+      },
+      ram_pressure: {
+        message: "{value} of the memory is used.",
+        advice: "Evict models from RAM, or lower ram.budget_gb."
+      },
+      origin_down: {
+        message: "The bucket “{subject}” could not be listed for {value}; what is cached still works.",
+        advice: "Check the network and the endpoint in the configuration."
+      },
+      credentials: {
+        message: "The bucket “{subject}” refuses the credentials.",
+        advice: "Renew them, and see what they may do."
+      },
+      corruption: {
+        message: "Damaged bytes were found {value} times in ten minutes, and kept from every loader.",
+        advice: "Check the disk and the network, and verify the models in the table."
+      },
+      hit_rate: {
+        message: "Caches answered only {value} of the last hour’s loads.",
+        advice: "Raise ram.budget_gb or ssd.budget_gb, or pin what is used most."
+      },
+      daily_cost: {
+        message: "Today’s estimated cost is {value}.",
+        advice: "See under savings what grows."
+      }
     },
     seams: {
       heading: "Connection to ComfyUI",
@@ -1228,8 +1284,8 @@ var Feed = class {
     this.status = null;
     this.events = [];
     this.moreTransfers = 0;
-    /** what the last failure said; shown with "locked" and "missing" */
-    this.failure = "";
+    /** of "refused": what the server said */
+    this.failure = null;
     this.listeners = /* @__PURE__ */ new Set();
     this.alertListeners = /* @__PURE__ */ new Set();
     this.panels = 0;
@@ -1278,7 +1334,7 @@ var Feed = class {
   changed() {
     for (const listener of this.listeners) listener();
   }
-  enter(phase, failure = "") {
+  enter(phase, failure = null) {
     this.phase = phase;
     this.failure = failure;
     this.changed();
@@ -1293,7 +1349,7 @@ var Feed = class {
     if (!this.wanted) return;
     if (this.phase === "closed") this.enter("connecting");
     try {
-      const answer = await this.client.panel(true);
+      const answer = await this.ticks();
       if (this.phase !== "live" || this.statusStale()) await this.refreshStatus();
       if (this.phase !== "live") await this.catchUp();
       if (answer.tick) this.tick(answer.tick);
@@ -1304,13 +1360,23 @@ var Feed = class {
       this.failed(error);
     }
   }
+  /** Asks for ticks.  Where nothing is measured (no configuration, metrics switched off) there are none: the status is asked again. */
+  async ticks() {
+    try {
+      return await this.client.panel(true);
+    } catch (error) {
+      if (error instanceof Refused && error.code === "not_configured") return { expires_s: 2 * STATUS_EVERY_S };
+      throw error;
+    }
+  }
   failed(error) {
     const wait = RETRY_S[Math.min(this.attempts, RETRY_S.length - 1)] ?? 5;
     this.attempts += 1;
-    if (error instanceof Refused && error.code === "admin_token") this.enter("locked", error.message);
-    else if (error instanceof Refused && error.status === 404) this.enter("missing", error.message);
-    else if (error instanceof Away || error instanceof Refused) this.enter("away", error.message);
-    else throw error;
+    if (error instanceof Away) this.enter("away");
+    else if (!(error instanceof Refused)) throw error;
+    else if (error.code === "admin_token") this.enter("locked");
+    else if (error.status === 404) this.enter("missing");
+    else this.enter("refused", error);
     if (this.phase !== "locked") this.later(wait);
   }
   lost() {
@@ -1410,7 +1476,7 @@ var Follows = class {
 var tokens = i`
   :host {
     --ms-fg: var(--base-foreground, var(--fg-color, #222));
-    --ms-muted: var(--muted-foreground, var(--descrip-text, #666));
+    --ms-muted: color-mix(in srgb, var(--muted-foreground, var(--descrip-text, #666)) 78%, var(--ms-fg));
     --ms-bg: var(--interface-panel-surface, var(--comfy-menu-bg, #fff));
     --ms-raised: color-mix(in srgb, var(--ms-fg) 6%, transparent);
     --ms-hover: color-mix(in srgb, var(--ms-fg) 12%, transparent);
@@ -1647,9 +1713,16 @@ function glyph(name) {
 }
 
 // web/src/alerts.ts
+function valueText(alert) {
+  const value = alert.value ?? 0;
+  if (alert.unit === "ratio") return percent(texts.locale, value);
+  if (alert.unit === "bytes") return bytes(texts.locale, value);
+  if (alert.unit === "seconds") return duration(texts.locale, value);
+  return number(texts.locale, value, alert.unit === "money" ? 2 : 0);
+}
 function alertText(alert) {
   const key = `alert.${alert.rule}.message`;
-  return texts.has(key) ? texts.get(key, { subject: visible(alert.subject) }) : visible(alert.message);
+  return texts.has(key) ? texts.get(key, { subject: visible(alert.subject), value: valueText(alert) }) : visible(alert.message);
 }
 function alertAdvice(alert) {
   const key = `alert.${alert.rule}.advice`;
@@ -1711,54 +1784,6 @@ var Alerts = class extends Part {
 };
 define("modelstream-alerts", Alerts);
 
-// web/src/loaders.ts
-var drawn = /* @__PURE__ */ new WeakSet();
-function labelOf(row) {
-  const nearest = row.tiers[0];
-  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...nearest ? [texts.get(`tier.${nearest}`)] : []].join(" · ");
-}
-function listsNames(widget) {
-  const values = widget.options?.values;
-  const some = Array.isArray(values) ? values : [];
-  return widget.type === "combo" && some.some((value) => typeof value === "string" && /\.[a-z0-9]{2,12}$/i.test(value));
-}
-function labelCombos(app2, node, catalog2) {
-  if (!drawn.has(app2)) {
-    drawn.add(app2);
-    catalog2.onChange(() => app2.graph?.setDirtyCanvas?.(true, true));
-  }
-  for (const widget of node.widgets ?? []) {
-    if (!widget.options || !listsNames(widget) || widget.options.getOptionLabel) continue;
-    widget.options.getOptionLabel = (value) => {
-      const name = String(value ?? "");
-      const row = setting(app2, "ModelStream.Labels", true) ? catalog2.find(name, widget.name) : void 0;
-      return row ? labelOf(row) : name;
-    };
-  }
-}
-function remoteModels(node, catalog2) {
-  const found = (node.widgets ?? []).map((widget) => typeof widget.value === "string" ? catalog2.find(widget.value, widget.name) : void 0);
-  return found.filter((row) => row !== void 0);
-}
-function whereIs(row) {
-  const places = row.tiers.map((tier) => texts.get(`tier.${tier}`));
-  if (row.listed) places.push(texts.get("menu.inBucket", { origin: row.origin }));
-  return `${places.join(", ")} · ${bytes(texts.locale, row.size_bytes)}`;
-}
-function menuOf(_app, node, catalog2, actions2) {
-  const rows = remoteModels(node, catalog2);
-  return rows.map((row) => ({
-    content: `Model Stream: ${visible(row.name)}`,
-    submenu: {
-      options: [
-        { content: texts.get("menu.prefetch"), callback: () => void actions2.prefetch([row]) },
-        { content: texts.get(row.pinned ? "menu.unpin" : "menu.pin"), callback: () => void actions2.pin([row], !row.pinned) },
-        { content: texts.get("menu.where"), callback: () => actions2.say("info", visible(row.name), whereIs(row)) }
-      ]
-    }
-  }));
-}
-
 // web/src/catalog.ts
 var LIMIT = 1e3;
 var NAMES_MAX = 2e4;
@@ -1777,6 +1802,9 @@ var FOLDERS = {
   model_name: "upscale_models",
   hypernetwork_name: "hypernetworks"
 };
+function isLoaderInput(name) {
+  return name in FOLDERS;
+}
 var Catalog = class {
   constructor(client2, api2) {
     this.client = client2;
@@ -1823,6 +1851,55 @@ var Catalog = class {
     for (const listener of this.listeners) listener();
   }
 };
+
+// web/src/loaders.ts
+var drawn = /* @__PURE__ */ new WeakSet();
+function labelOf(row) {
+  const nearest = row.tiers[0];
+  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...nearest ? [texts.get(`tier.${nearest}`)] : []].join(" · ");
+}
+function listsNames(widget) {
+  const values = widget.options?.values;
+  const some = Array.isArray(values) ? values : [];
+  if (widget.type !== "combo") return false;
+  return isLoaderInput(widget.name) || some.some((value) => typeof value === "string" && /\.[a-z0-9]{2,12}$/i.test(value));
+}
+function labelCombos(app2, node, catalog2) {
+  if (!drawn.has(app2)) {
+    drawn.add(app2);
+    catalog2.onChange(() => app2.graph?.setDirtyCanvas?.(true, true));
+  }
+  for (const widget of node.widgets ?? []) {
+    if (!widget.options || !listsNames(widget) || widget.options.getOptionLabel) continue;
+    widget.options.getOptionLabel = (value) => {
+      const name = String(value ?? "");
+      const row = setting(app2, "ModelStream.Labels", true) ? catalog2.find(name, widget.name) : void 0;
+      return row ? labelOf(row) : name;
+    };
+  }
+}
+function remoteModels(node, catalog2) {
+  const found = (node.widgets ?? []).map((widget) => typeof widget.value === "string" ? catalog2.find(widget.value, widget.name) : void 0);
+  return found.filter((row) => row !== void 0);
+}
+function whereIs(row) {
+  const places = row.tiers.map((tier) => texts.get(`tier.${tier}`));
+  if (row.listed) places.push(texts.get("menu.inBucket", { origin: row.origin }));
+  return `${places.join(", ")} · ${bytes(texts.locale, row.size_bytes)}`;
+}
+function menuOf(_app, node, catalog2, actions2) {
+  const rows = remoteModels(node, catalog2);
+  return rows.map((row) => ({
+    content: `Model Stream: ${visible(row.name)}`,
+    submenu: {
+      options: [
+        { content: texts.get("menu.prefetch"), callback: () => void actions2.prefetch([row]) },
+        { content: texts.get(row.pinned ? "menu.unpin" : "menu.pin"), callback: () => void actions2.pin([row], !row.pinned) },
+        { content: texts.get("menu.where"), callback: () => actions2.say("info", visible(row.name), whereIs(row)) }
+      ]
+    }
+  }));
+}
 
 // web/src/meter.ts
 var percentOf = (share) => `${Math.max(0, Math.min(1, share)) * 100}%`;
@@ -2145,11 +2222,15 @@ var modelStyles = i`
     padding-inline-start: 28px;
   }
   .toolbar > select {
-    flex: 1 1 90px;
+    flex: 1 1 110px;
   }
   .sorting {
+    flex: 1 1 110px;
     display: flex;
     gap: 2px;
+  }
+  .sorting select {
+    flex: 1;
   }
   .count {
     margin-inline-start: auto;
@@ -3096,6 +3177,7 @@ var Savings = class extends Part {
       </ul>`;
   }
   saved(savings) {
+    if (!savings.total.bytes && !savings.total.seconds) return A;
     const priced = [savings.today, savings.week, savings.total].some((sum) => sum.money !== null);
     const cash = (sum) => sum.money === null ? "–" : money(texts.locale, sum.money, savings.currency);
     const row = (key, sum) => b2`<tr>
@@ -8265,7 +8347,7 @@ var Panel = class extends Part {
         background: color-mix(in srgb, var(--ms-warn) 16%, var(--ms-bg));
       }
       .stale {
-        opacity: 0.55;
+        filter: grayscale(1);
       }
       .origins {
         margin-top: 10px;
@@ -8353,9 +8435,12 @@ var Panel = class extends Part {
               ${glyph("refresh")}
             </button>` : A}
       </div>
-      ${health && this.feed.phase !== "away" ? b2`<p class="health"><span class=${tone}>${glyph(icon)}</span><span data-health=${health.code}>${this.sentence(health)}</span></p>` : A}
-      ${this.feed.phase === "away" ? b2`<p class="banner" role="status" data-phase="away">${glyph("warning")}<span>${this.t("phase.away")}</span></p>` : A}
+      ${health && !["away", "locked", "refused"].includes(this.feed.phase) ? b2`<p class="health"><span class=${tone}>${glyph(icon)}</span><span data-health=${health.code}>${this.sentence(health)}</span></p>` : A}
+      ${this.feed.phase === "away" ? this.banner(this.t("phase.away")) : A}${this.feed.failure ? this.banner(reasonOf(this.feed.failure)) : A}
     </header>`;
+  }
+  banner(said) {
+    return b2`<p class="banner" role="status" data-phase=${this.feed.phase}>${glyph("warning")}<span>${said}</span></p>`;
   }
   locked() {
     const unlock = (event) => {
@@ -8424,7 +8509,7 @@ var Panel = class extends Part {
     if (this.feed.phase === "locked") return this.locked();
     if (this.feed.phase === "missing") return b2`<p class="pad bad">${this.t("phase.missing")}</p>`;
     const status = this.feed.status;
-    if (!status) return b2`<p class="pad muted">${this.feed.phase === "away" ? "" : this.t("phase.connecting")}</p>`;
+    if (!status) return b2`<p class="pad muted">${this.feed.phase === "connecting" ? this.t("phase.connecting") : ""}</p>`;
     const working = status.configured && status.enabled && !(status.problem && !status.origins.length);
     if (!working) return b2`<modelstream-setup .feed=${this.feed} .actions=${this.actions}></modelstream-setup>`;
     return this.sections();
@@ -8441,6 +8526,7 @@ define("modelstream-panel", Panel);
 var TAB = "model-stream";
 var NAME = "ModelStream";
 var PROJECT_URL = "https://registry.comfy.org/nodes/model-stream";
+var ADDRESS_OPENS = new URLSearchParams(location.search).get("model-stream") === "open";
 var client = new Client(api);
 var feed = new Feed(client, api);
 var actions = new Actions(app, client);
@@ -8483,8 +8569,7 @@ var COMMANDS = [
 ];
 function badge() {
   if (!setting(app, "ModelStream.Badge", true)) return null;
-  const critical = new Set(alerts.keys()).size;
-  if (critical) return "!";
+  if (alerts.size || feed.phase === "live" && feed.status?.alerts.critical) return "!";
   const moving = feed.phase === "live" ? (feed.status?.transfers.length ?? 0) + feed.moreTransfers : 0;
   return moving ? String(moving) : null;
 }
@@ -8537,6 +8622,7 @@ app.registerExtension({
       catalog.follow(feed.status?.generation);
     });
     feed.onAlert(onAlert);
+    if (ADDRESS_OPENS) openTab(app, TAB, true);
   },
   nodeCreated(node) {
     labelCombos(app, node, catalog);

@@ -144,10 +144,11 @@ class ComfyServer:
         except OSError:
             shutil.copy(path, target)
 
-    def start(self) -> ComfyServer:
+    def start(self, port: int | None = None) -> ComfyServer:
+        """port: the one of before, where a browser is to find it again"""
         if self._process is not None:
             return self
-        self.port = free_ports(1)[0]
+        self.port = port or free_ports(1)[0]
         command = [*self._prefix, sys.executable, str(comfyui_path() / "main.py"), "--cpu", "--listen", HOST, "--port", str(self.port)]
         command += ["--base-directory", str(self.base), "--disable-auto-launch", "--disable-api-nodes"]
         command += ["--database-url", f"sqlite:///{self.base / 'comfyui.db'}", *self._args]

@@ -1,9 +1,11 @@
 """The whole thing in one command: a bucket, the real ComfyUI with no models of its own, and an image.
 
-    python dev.py demo [--size tiny|sd15] [--check] [--no-browser]
+    python dev.py demo [--size tiny|sd15] [--tour] [--check] [--no-browser]
 
-Keeps running until Ctrl-C; with ``--check`` it exits, and its last line is JSON:
+Opens ComfyUI with the panel open and keeps running until Ctrl-C.  ``--tour`` walks through load, switch, evict and prefetch,
+slowly enough to watch.  With ``--check`` it exits, and its last line is JSON:
 {"ok": true, "image": PATH, "bytes_streamed": N, "seconds_stream": S, "source": {OBJECT: {...}}}
+and after a tour also "tour": {STEP: [SOURCE]}
 """
 
 from __future__ import annotations
@@ -19,19 +21,24 @@ import threading
 import time
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .actions import change, row_of, upload_variant
 from .checkpoints import ROOT, ModelSet, models
 from .comfy import ComfyServer, Refused, Run
 from .processes import ServerFailed
 from .seaweed import Seaweed
+from .tour import Step, Tour, rate_limit_mbit
 from .workflows import text_to_image
 
 FLATTEST_IMAGE = 1.0
 """standard deviation of the pixels below which an image shows nothing"""
 TIMEOUT_S = 600.0
+TOUR_PACE_S = 6.0
+OPEN_PANEL = "model-stream=open"
+"""the panel opens by itself when the page's address says so"""
 
 
 class DemoFailed(Exception):
@@ -51,6 +58,15 @@ class Size:
     def file(self) -> str:
         return f"{self.name}.safetensors"
 
+    @property
+    def others(self) -> tuple[str, str]:
+        """Further models to switch between, made from the same file."""
+        return f"{self.name}-portrait.safetensors", f"{self.name}-landscape.safetensors"
+
+    @property
+    def image(self) -> dict[str, Any]:
+        return {"latent": self.latent, "size": self.side_px, "steps": self.steps}
+
 
 SIZES = {"tiny": Size("tiny", "sd3", 256, 2), "sd15": Size("sd15", "sd", 128, 2)}
 
@@ -59,14 +75,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python dev.py demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="sd15", help="which checkpoint: 6 MB, or 2.13 GB (default)")
     parser.add_argument("--check", action="store_true", help="exit when the image is there; the last line is JSON")
+    parser.add_argument("--tour", action="store_true", help="load, switch, evict and prefetch, one after the other, over a slow link")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with contextlib.ExitStack() as parts:
-            report = run(parts, SIZES[asked.size], report_to_people=say)
+            report = run(parts, SIZES[asked.size], report_to_people=say, tour=asked.tour)
             if not asked.check:
-                stay(report.server, open_browser=not asked.no_browser)
+                liven(report)
+                look(report.server, open_browser=not asked.no_browser)
+            if asked.tour:
+                report = with_tour(report, SIZES[asked.size], pace_s=0 if asked.check else TOUR_PACE_S)
+            if not asked.check:
+                stay(report.server)
                 return 0
     except KeyboardInterrupt:
         say("\nstopped")
@@ -86,6 +108,7 @@ class Report:
     image: Path
     loads: tuple[dict[str, Any], ...]
     """as GET /modelstream/status tells them, oldest first"""
+    tour: tuple[Step, ...] = ()
 
     @property
     def bytes_streamed(self) -> int:
@@ -99,10 +122,11 @@ class Report:
         kept = ("source", "size_bytes", "wire_bytes", "seconds")
         source = {f"{load['folder']}/{load['name']}": {name: load[name] for name in kept} for load in self.loads}
         figures = {"bytes_streamed": self.bytes_streamed, "seconds_stream": round(self.seconds_stream, 3)}
-        return {"ok": True, "image": str(self.image), **figures, "source": source}
+        tour = {"tour": {step.name: step.sources for step in self.tour}} if self.tour else {}
+        return {"ok": True, "image": str(self.image), **figures, "source": source, **tour}
 
 
-def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any) -> Report:
+def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any, *, tour: bool = False) -> Report:
     """Everything up to the report.  ``parts`` ends what was started, whatever happens."""
     tell = report_to_people
     sets = [models(name) for name in telling(tell, "making", ("tiny",) if size.name == "tiny" else ("tiny", "sd15"))]
@@ -111,9 +135,15 @@ def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any) -> Repor
     s3 = bucket.client()
     for made in sets:
         made.upload(s3, bucket.bucket, said=tell)
+    checkpoint = f"checkpoints/{size.file}"
+    for number, other in enumerate(size.others if tour else ()):
+        tell(f"uploading {other}, with other weights")
+        upload_variant(s3, sets[-1].path(checkpoint), bucket.bucket, f"checkpoints/{other}", number)
     base = Path(tempfile.mkdtemp(prefix="modelstream-demo-"))
     parts.callback(shutil.rmtree, base, ignore_errors=True)
     more = f'[ssd]\ndirectory = "{(base / "ssd").as_posix()}"\nfree_floor_gb = 1\n'
+    if tour:
+        more += f"[transfer]\nrate_limit_mbit = {rate_limit_mbit(sets[-1].size_bytes(checkpoint))}\n"
     tell("starting ComfyUI with Model Stream and no models of its own")
     server = parts.enter_context(ComfyServer(config=bucket.config_toml(more=more), base=base))
     check_dropdown(server, size)
@@ -168,7 +198,7 @@ class Throttled:
 
 
 def make_image(server: ComfyServer, size: Size, tell: Any) -> Run:
-    graph = text_to_image(size.file, lora=size.file, latent=size.latent, size=size.side_px, steps=size.steps)
+    graph = text_to_image(size.file, lora=size.file, **size.image)
     shown = Throttled(tell)
 
     def watch() -> None:
@@ -237,12 +267,32 @@ def in_units(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:,.1f} kB"
 
 
-def stay(server: ComfyServer, *, open_browser: bool) -> None:
-    say(f"\nComfyUI is at {server.url} with the bucket's models in its lists. Ctrl-C ends everything and removes it.")
+def liven(report: Report) -> None:
+    """Something to see in every part of the panel: a hit, a pin, a model fetched ahead, an eviction."""
+    server = report.server
+    loaded, other = report.loads[0], next(iter(SIZES.values())).file
+    digests = {name: row_of(server, loaded["folder"], name)["digest"] for name in (loaded["name"], other)}
+    change(server, "pin", digests=[digests[loaded["name"]]])
+    change(server, "prefetch", digests=[row_of(server, "loras", other)["digest"]])
+
+
+def with_tour(report: Report, size: Size, *, pace_s: float) -> Report:
+    first, second = size.others
+    steps = Tour(report.server, first, second, say, pace_s=pace_s, image=size.image).walk()
+    say("\nThat was the tour.")
+    return replace(report, tour=steps)
+
+
+def look(server: ComfyServer, *, open_browser: bool) -> None:
+    address = f"{server.url}/?{OPEN_PANEL}"
+    say(f"\nComfyUI is at {address} with the bucket's models in its lists. Ctrl-C ends everything and removes it.")
     if open_browser:
         server.post("/settings/Comfy.TutorialCompleted", True)  # no dialog over the first look
         with contextlib.suppress(webbrowser.Error):
-            webbrowser.open(server.url)
+            webbrowser.open(address)
+
+
+def stay(server: ComfyServer) -> None:
     pause = threading.Event()
     while not pause.wait(0.5):
         if not server.running:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .browser import page_of, without_banner
 from .checkpoints import ROOT, models
 from .comfy import ComfyServer
-from .screenshots import page_of, without_banner
 from .seaweed import Seaweed
 from .workflows import Graph, node, text_to_image
 

@@ -5,12 +5,20 @@ import { Part, define } from "./element";
 import type { Alert } from "./contract";
 import { glyph } from "./glyphs";
 import { texts } from "./i18n";
-import { visible } from "./units";
+import { bytes, duration, number, percent, visible } from "./units";
+
+function valueText(alert: Alert): string {
+  const value = alert.value ?? 0;
+  if (alert.unit === "ratio") return percent(texts.locale, value);
+  if (alert.unit === "bytes") return bytes(texts.locale, value);
+  if (alert.unit === "seconds") return duration(texts.locale, value);
+  return number(texts.locale, value, alert.unit === "money" ? 2 : 0);
+}
 
 /** The alert in the user's language where its rule is known, else in the server's words. */
 export function alertText(alert: Alert): string {
   const key = `alert.${alert.rule}.message`;
-  return texts.has(key) ? texts.get(key, { subject: visible(alert.subject) }) : visible(alert.message);
+  return texts.has(key) ? texts.get(key, { subject: visible(alert.subject), value: valueText(alert) }) : visible(alert.message);
 }
 
 export function alertAdvice(alert: Alert): string {

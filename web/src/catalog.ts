@@ -25,6 +25,10 @@ const FOLDERS: Record<string, string> = {
   hypernetwork_name: "hypernetworks",
 };
 
+export function isLoaderInput(name: string): boolean {
+  return name in FOLDERS;
+}
+
 export class Catalog {
   private rows = new Map<string, Row[]>();
   private state: "empty" | "asking" | "fresh" | "stale" = "empty";

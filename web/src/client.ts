@@ -82,7 +82,6 @@ export class Client {
     this.get<contract.ModelsPage>("/models", query, signal);
   series = (span: string, names: string) => this.get<contract.Series>("/series", { span, names });
   events = (since: number) => this.get<{ last: number; events: contract.Event[] }>("/events", { since, limit: 200 });
-  alerts = () => this.get<{ active: contract.Alert[]; history: contract.Alert[] }>("/alerts");
   cost = () => this.get<contract.Cost>("/cost");
   executions = () => this.get<contract.Executions>("/executions", { limit: 1 });
   plan = (tier: string, digest: string) => this.get<contract.RoomPlan>("/plan", { tier, digest });

@@ -6,7 +6,7 @@ import { Away, Client, Refused } from "./client";
 import type { Alert, AlertMessage, Event, Status, Tick } from "./contract";
 import type { Api } from "./comfy";
 
-export type Phase = "closed" | "connecting" | "live" | "away" | "locked" | "missing";
+export type Phase = "closed" | "connecting" | "live" | "away" | "refused" | "locked" | "missing";
 
 const STATUS_EVERY_S = 10;
 const STATUS_AFTER_EVENT_S = 2;
@@ -18,8 +18,8 @@ export class Feed {
   status: Status | null = null;
   events: Event[] = [];
   moreTransfers = 0;
-  /** what the last failure said; shown with "locked" and "missing" */
-  failure = "";
+  /** of "refused": what the server said */
+  failure: Refused | null = null;
 
   private readonly listeners = new Set<() => void>();
   private readonly alertListeners = new Set<(alert: Alert) => void>();
@@ -84,7 +84,7 @@ export class Feed {
     for (const listener of this.listeners) listener();
   }
 
-  private enter(phase: Phase, failure = ""): void {
+  private enter(phase: Phase, failure: Refused | null = null): void {
     this.phase = phase;
     this.failure = failure;
     this.changed();
@@ -101,7 +101,7 @@ export class Feed {
     if (!this.wanted) return;
     if (this.phase === "closed") this.enter("connecting");
     try {
-      const answer = await this.client.panel(true);
+      const answer = await this.ticks();
       if (this.phase !== "live" || this.statusStale()) await this.refreshStatus();
       if (this.phase !== "live") await this.catchUp();
       if (answer.tick) this.tick(answer.tick);
@@ -113,13 +113,24 @@ export class Feed {
     }
   }
 
+  /** Asks for ticks.  Where nothing is measured (no configuration, metrics switched off) there are none: the status is asked again. */
+  private async ticks(): Promise<{ expires_s: number; tick?: Tick }> {
+    try {
+      return await this.client.panel(true);
+    } catch (error) {
+      if (error instanceof Refused && error.code === "not_configured") return { expires_s: 2 * STATUS_EVERY_S };
+      throw error;
+    }
+  }
+
   private failed(error: unknown): void {
     const wait = RETRY_S[Math.min(this.attempts, RETRY_S.length - 1)] ?? 5;
     this.attempts += 1;
-    if (error instanceof Refused && error.code === "admin_token") this.enter("locked", error.message);
-    else if (error instanceof Refused && error.status === 404) this.enter("missing", error.message);
-    else if (error instanceof Away || error instanceof Refused) this.enter("away", error.message);
-    else throw error;
+    if (error instanceof Away) this.enter("away");
+    else if (!(error instanceof Refused)) throw error;
+    else if (error.code === "admin_token") this.enter("locked");
+    else if (error.status === 404) this.enter("missing");
+    else this.enter("refused", error);
     if (this.phase !== "locked") this.later(wait);
   }
 

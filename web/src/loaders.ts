@@ -2,7 +2,7 @@
 // their context menu fetches, pins and tells where a model is.
 
 import type { Actions } from "./actions";
-import type { Catalog } from "./catalog";
+import { isLoaderInput, type Catalog } from "./catalog";
 import { setting, type App, type GraphNode, type Widget } from "./comfy";
 import type { Row } from "./contract";
 import { texts } from "./i18n";
@@ -25,7 +25,8 @@ export function labelOf(row: Row): string {
 function listsNames(widget: Widget): boolean {
   const values = widget.options?.values;
   const some = Array.isArray(values) ? values : [];
-  return widget.type === "combo" && some.some((value) => typeof value === "string" && /\.[a-z0-9]{2,12}$/i.test(value));
+  if (widget.type !== "combo") return false;
+  return isLoaderInput(widget.name) || some.some((value) => typeof value === "string" && /\.[a-z0-9]{2,12}$/i.test(value));
 }
 
 export function labelCombos(app: App, node: object, catalog: Catalog): void {

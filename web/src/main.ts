@@ -18,6 +18,9 @@ const TAB = "model-stream";
 const NAME = "ModelStream";
 const PROJECT_URL = "https://registry.comfy.org/nodes/model-stream";
 
+/** An address that ends in ?model-stream=open shows the panel at once: read before the frontend's router tidies it away. */
+const ADDRESS_OPENS = new URLSearchParams(location.search).get("model-stream") === "open";
+
 const client = new Client(api);
 const feed = new Feed(client, api);
 const actions = new Actions(app, client);
@@ -64,8 +67,7 @@ const COMMANDS = [
 /** Transfers and critical alerts as a number; nothing to count, no badge. */
 function badge(): string | null {
   if (!setting(app, "ModelStream.Badge", true)) return null;
-  const critical = new Set(alerts.keys()).size;
-  if (critical) return "!";
+  if (alerts.size || (feed.phase === "live" && feed.status?.alerts.critical)) return "!";
   const moving = feed.phase === "live" ? (feed.status?.transfers.length ?? 0) + feed.moreTransfers : 0;
   return moving ? String(moving) : null;
 }
@@ -122,6 +124,7 @@ app.registerExtension({
       catalog.follow(feed.status?.generation);
     });
     feed.onAlert(onAlert);
+    if (ADDRESS_OPENS) openTab(app, TAB, true);
   },
   nodeCreated(node: object) {
     labelCombos(app, node, catalog);

@@ -37,11 +37,15 @@ export const modelStyles = css`
     padding-inline-start: 28px;
   }
   .toolbar > select {
-    flex: 1 1 90px;
+    flex: 1 1 110px;
   }
   .sorting {
+    flex: 1 1 110px;
     display: flex;
     gap: 2px;
+  }
+  .sorting select {
+    flex: 1;
   }
   .count {
     margin-inline-start: auto;

@@ -8,6 +8,7 @@ import { texts } from "./i18n";
 import type { Models } from "./models";
 import { tokens } from "./styles";
 import { rate } from "./units";
+import { reasonOf } from "./actions";
 import { alertText } from "./alerts";
 import "./gpus";
 import "./models";
@@ -86,7 +87,7 @@ export class Panel extends Part {
         background: color-mix(in srgb, var(--ms-warn) 16%, var(--ms-bg));
       }
       .stale {
-        opacity: 0.55;
+        filter: grayscale(1);
       }
       .origins {
         margin-top: 10px;
@@ -188,9 +189,13 @@ export class Panel extends Part {
             </button>`
           : nothing}
       </div>
-      ${health && this.feed.phase !== "away" ? html`<p class="health"><span class=${tone}>${glyph(icon)}</span><span data-health=${health.code}>${this.sentence(health)}</span></p>` : nothing}
-      ${this.feed.phase === "away" ? html`<p class="banner" role="status" data-phase="away">${glyph("warning")}<span>${this.t("phase.away")}</span></p>` : nothing}
+      ${health && !["away", "locked", "refused"].includes(this.feed.phase) ? html`<p class="health"><span class=${tone}>${glyph(icon)}</span><span data-health=${health.code}>${this.sentence(health)}</span></p>` : nothing}
+      ${this.feed.phase === "away" ? this.banner(this.t("phase.away")) : nothing}${this.feed.failure ? this.banner(reasonOf(this.feed.failure)) : nothing}
     </header>`;
+  }
+
+  private banner(said: string): TemplateResult {
+    return html`<p class="banner" role="status" data-phase=${this.feed.phase}>${glyph("warning")}<span>${said}</span></p>`;
   }
 
   private locked(): TemplateResult {
@@ -271,7 +276,7 @@ export class Panel extends Part {
     if (this.feed.phase === "locked") return this.locked();
     if (this.feed.phase === "missing") return html`<p class="pad bad">${this.t("phase.missing")}</p>`;
     const status = this.feed.status;
-    if (!status) return html`<p class="pad muted">${this.feed.phase === "away" ? "" : this.t("phase.connecting")}</p>`;
+    if (!status) return html`<p class="pad muted">${this.feed.phase === "connecting" ? this.t("phase.connecting") : ""}</p>`;
     const working = status.configured && status.enabled && !(status.problem && !status.origins.length);
     if (!working) return html`<modelstream-setup .feed=${this.feed} .actions=${this.actions}></modelstream-setup>`;
     return this.sections();

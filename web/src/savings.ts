@@ -128,7 +128,8 @@ export class Savings extends Part {
       </ul>`;
   }
 
-  private saved(savings: Figures): TemplateResult {
+  private saved(savings: Figures): TemplateResult | typeof nothing {
+    if (!savings.total.bytes && !savings.total.seconds) return nothing;
     const priced = [savings.today, savings.week, savings.total].some((sum) => sum.money !== null);
     const cash = (sum: Sum) => (sum.money === null ? "–" : money(texts.locale, sum.money, savings.currency));
     const row = (key: string, sum: Sum) =>

@@ -7,7 +7,7 @@ import { css } from "lit";
 export const tokens = css`
   :host {
     --ms-fg: var(--base-foreground, var(--fg-color, #222));
-    --ms-muted: var(--muted-foreground, var(--descrip-text, #666));
+    --ms-muted: color-mix(in srgb, var(--muted-foreground, var(--descrip-text, #666)) 78%, var(--ms-fg));
     --ms-bg: var(--interface-panel-surface, var(--comfy-menu-bg, #fff));
     --ms-raised: color-mix(in srgb, var(--ms-fg) 6%, transparent);
     --ms-hover: color-mix(in srgb, var(--ms-fg) 12%, transparent);
