@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "panel")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "panel", "telemetry")
 
 
 def main() -> int:
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         from . import ssd as bench  # type: ignore[no-redef]
     elif arguments.name == "share":
         from . import share as bench  # type: ignore[no-redef]
+    elif arguments.name == "telemetry":
+        from . import telemetry as bench  # type: ignore[no-redef]
     elif arguments.name == "policy":
         from . import policy as bench  # type: ignore[no-redef]
     elif arguments.name == "panel":

@@ -30,7 +30,7 @@ from .observation import Observation
 from .sampler import Sampler
 from .savings import Savings
 from .series import Series
-from .tally import Tally
+from .tally import Tally, declare_all
 from .uses import Uses
 from .waiting import Waiting
 
@@ -88,6 +88,7 @@ class Telemetry:
         self._wall_clock = wall_clock
         self.started_s = wall_clock()
         self.tally = Tally(sources.origins)
+        declare_all(self.tally, sources.origins)
         self.series = Series()
         self.executions = Executions()
         self.uses = Uses()

@@ -81,6 +81,28 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 
+def declare_all(tally: Tally, origins: Iterable[str]) -> None:
+    """The rows that every process may come to need."""
+    for level in ("vram", "ram", "ssd"):
+        for family in ("hits", "misses", "evicted_bytes", "stored_bytes"):
+            tally.declare(f"comfyui_cache_{family}", level)
+        tally.declare("comfyui_cache_evictions", level, "room")
+        for family in ("seconds", "bytes"):
+            tally.declare(f"comfyui_saved_{family}", level)
+    for component in ("loading", "transfer", "catalog", "execution"):
+        tally.declare("comfyui_errors", OTHER, component)
+    for status in ("success", "error", "interrupted"):
+        tally.declare("comfyui_executions", status)
+    for where in ("wire", "ssd", "ram"):
+        tally.declare("comfyui_corruptions", where)
+    for result in ("useful", "late", "wasted"):
+        tally.declare("comfyui_prefetches", result)
+    for origin in origins:
+        tally.declare("comfyui_transfer_bytes", origin)
+        for result in ("finished", "failed", "stopped"):
+            tally.declare("comfyui_transfers", origin, result)
+
+
 LEVELS = ("vram", "ram", "ssd", "bucket")
 REASONS = (
     *("room", "budget", "keep_alive", "free", "pressure", "replaced", "stale", "off", "asked", "no_room", "damaged", "cleared"),
@@ -144,6 +166,10 @@ class Tally:
             rows = self._counters.setdefault(family, {})
             row = self._bounded(family, labels)
             rows[row] = rows.get(row, 0.0) + by
+
+    def declare(self, family: str, *labels: object) -> None:
+        """A row of 0, so that a rate over it has something to begin with."""
+        self.count(family, *labels, by=0.0)
 
     def observe(self, family: str, value: float, *labels: object) -> None:
         bounds = self._families[family].buckets

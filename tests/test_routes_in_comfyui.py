@@ -60,10 +60,12 @@ def comfy(seaweed: Seaweed) -> Iterator[ComfyServer]:
     s3.create_bucket(Bucket=name)
     tiny, large = models("tiny"), models("tiny", depth=4)
     tiny.upload(s3, name)
-    for one in range(3):
-        s3.upload_file(str(large.path("checkpoints/tiny.safetensors")), name, f"checkpoints/slow-{one}.safetensors")
-    for hostile in HOSTILE:
-        s3.upload_file(str(tiny.path("loras/tiny.safetensors")), name, f"loras/{hostile}")
+    body = large.path("checkpoints/tiny.safetensors").read_bytes()
+    for one in range(3):  # all different: the same bytes would be fetched once
+        s3.put_object(Bucket=name, Key=f"checkpoints/slow-{one}.safetensors", Body=body[:-1] + bytes([one]))
+    lora = tiny.path("loras/tiny.safetensors").read_bytes()
+    for number, hostile in enumerate(HOSTILE):
+        s3.put_object(Bucket=name, Key=f"loras/{hostile}", Body=lora[:-1] + bytes([number]))
     more = (
         "[transfer]\nrate_limit_mbit = 60\n[ssd]\nfree_floor_gb = 0.1\n[log]\nlevel = 'debug'\n"
         "[cost]\ngpu_per_hour = 3.6\negress_per_gb = { bucket = 0.09 }\n[alerts]\ndisk_free_gb = 0\nram_used = 0\n"
