@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from modelstream.hooks.guard import GUARDED, Facts, Guard, Rules, is_loopback, refusal
 from modelstream.hooks.routes import add_routes
@@ -122,3 +124,32 @@ def test_every_route_is_guarded_and_a_get_changes_nothing() -> None:
     assert {kind for (method, _), kind in kinds.items() if method == "GET"} == {"reading"}
     assert {kind for (method, _), kind in kinds.items() if method != "GET"} == {"changing"}
     assert all(path.startswith("/modelstream/") for _, path in kinds)
+
+
+READING = ("status", "token", "models", "models/x", "series", "events", "executions", "alerts", "cost", "plan")
+
+
+@pytest.mark.parametrize("open_reading", [False, True])
+def test_on_a_network_every_route_asks_for_the_admin_token(open_reading: bool) -> None:
+    """All that are registered, over real HTTP; only reading can be opened, and only by the owner."""
+    guard = Guard(admin_token=ADMIN, listening_on=["0.0.0.0"], allowed_hosts=["GPU1.lan"], open_reading=open_reading)
+    routes = web.RouteTableDef()
+    add_routes(routes, guard, Site(Config(), EventBus(), dict))
+    admin, token = {"Authorization": f"Bearer {ADMIN}"}, {"X-Model-Stream-Token": guard.rules.token, "Content-Type": "application/json"}
+
+    async def ask() -> None:
+        app = web.Application()
+        app.add_routes(routes)
+        async with TestClient(TestServer(app)) as client:
+            for method, path in {(r.method, r.path.replace("{digest}", "x")) for r in routes}:
+                plain = await client.request(method, path, data=b"{}", headers=token)
+                known = await client.request(method, path, data=b"{}", headers={**token, **admin})
+                named = await client.request(method, path, data=b"{}", headers={**token, **admin, "Host": "gpu1.lan"})
+                rebound = await client.request(method, path, data=b"{}", headers={**token, **admin, "Host": "gpu2.lan"})
+                assert (plain.status == 403) == (method != "GET" or not open_reading), path
+                assert {known.status, named.status}.isdisjoint({403, 415, 421}), path
+                assert rebound.status == 421, path
+                assert not [h for h in plain.headers if h.lower().startswith("access-control")]
+
+    asyncio.run(ask())
+    assert {r.path for r in routes if r.method == "GET"} == {f"/modelstream/{p.replace('/x', '/{digest}')}" for p in READING}
