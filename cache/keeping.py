@@ -104,17 +104,17 @@ class Keeping:
             raise ConfigError("the choice cannot be saved", cause=error.strerror or "", next_step=step) from None
 
     # -- out -----------------------------------------------------------------------------------------------------------
-    def evict(self, obj: RemoteObject, tier: str | None = None) -> EvictOutcome:
+    def evict(self, digest: str, subject: str, tier: str | None = None) -> EvictOutcome:
         """From one tier or from all.  The tiers emit `Evicted`."""
         freed: dict[str, int] = {}
         refused: dict[str, str] = {}
         for name in TIERS if tier is None else (_known(tier),):
-            size_bytes, why = (self._ram if name == RAM else self._ssd).let_go(obj.id.digest)
+            size_bytes, why = (self._ram if name == RAM else self._ssd).let_go(digest)
             if why:
                 refused[name] = why
             elif size_bytes:
                 freed[name] = size_bytes
-        return EvictOutcome(obj.subject, freed, refused)
+        return EvictOutcome(subject, freed, refused)
 
     # -- checks --------------------------------------------------------------------------------------------------------
     def verify(self, obj: RemoteObject, watch: Watch) -> VerifyOutcome:

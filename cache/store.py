@@ -200,9 +200,15 @@ class Cache:
     def pins(self) -> tuple[Pin, ...]:
         return self._keeping.pins()
 
-    def evict(self, obj: RemoteObject, tier: str | None = None) -> EvictOutcome:
-        """Out of one tier ("ram", "ssd") or of all.  What is leased, pinned or loaded is refused."""
-        return self._keeping.evict(self._same.of(obj), tier)
+    def evict(self, obj: RemoteObject | CacheEntry, tier: str | None = None) -> EvictOutcome:
+        """Out of one tier ("ram", "ssd") or of all.  What is leased, pinned or loaded is refused.
+
+        A ``CacheEntry``: what is cached and no longer listed has no object any more.
+        """
+        if isinstance(obj, CacheEntry):
+            return self._keeping.evict(obj.digest, obj.subject, tier)
+        held = self._same.of(obj)
+        return self._keeping.evict(held.id.digest, held.subject, tier)
 
     def verify(self, obj: RemoteObject, watch: Watch | None = None) -> VerifyOutcome:
         """Reads every copy again.  Blocks; raises what the watch raises."""

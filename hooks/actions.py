@@ -19,6 +19,7 @@ from ..storage.landing import Priority
 from .bodies import Refused
 
 if TYPE_CHECKING:
+    from ..cache.operations import CacheEntry
     from ..cache.store import Cache
     from ..cache.warming import Warming
     from ..storage.objects import RemoteObject
@@ -44,7 +45,8 @@ class Actions:
 
     # -- one by one ------------------------------------------------------------------------------------------------------
     def evict(self, digests: Sequence[str], tier: str | None) -> dict[str, Any]:
-        cache, objects = self._cache(), self._objects(digests)
+        cache = self._cache()
+        objects = self._cached(cache, digests)
         results, total = [], 0
         for digest, obj in zip(digests, objects, strict=True):
             freed, refused = self._evict(cache, obj, tier)
@@ -54,7 +56,7 @@ class Actions:
         self._tell("evict", len(digests), "done" if done else "refused", total)
         return {"freed_bytes": total, "results": results}
 
-    def _evict(self, cache: Cache, obj: RemoteObject, tier: str | None) -> tuple[dict[str, int], dict[str, str]]:
+    def _evict(self, cache: Cache, obj: RemoteObject | CacheEntry, tier: str | None) -> tuple[dict[str, int], dict[str, str]]:
         freed: dict[str, int] = {}
         refused: dict[str, str] = {}
         if tier in (None, "vram"):
@@ -64,7 +66,7 @@ class Actions:
             freed, refused = {**freed, **outcome.freed_bytes}, {**refused, **outcome.refused}
         return freed, refused
 
-    def _let_go_of_model(self, obj: RemoteObject) -> tuple[dict[str, int], dict[str, str]]:
+    def _let_go_of_model(self, obj: RemoteObject | CacheEntry) -> tuple[dict[str, int], dict[str, str]]:
         """Loaded models are dropped by the thread that runs prompts; while a prompt runs nothing is dropped."""
         models = self._runtime.models
         size_bytes = models.size_of(obj.subject) if models is not None else None
@@ -150,9 +152,8 @@ class Actions:
         for entry in cache.entries():
             if tier not in entry.tiers:
                 continue
-            obj = catalog.by_digest(entry.digest)
-            outcome = cache.evict(obj, tier) if obj is not None else None
-            if outcome is not None and not outcome.refused:
+            outcome = cache.evict(catalog.by_digest(entry.digest) or entry, tier)
+            if not outcome.refused:
                 freed, entries = freed + outcome.total_bytes, entries + 1
             else:
                 refused += 1
@@ -207,6 +208,13 @@ class Actions:
                 raise failure
             raise Refused(503, "not_ready", "the cache is being opened")
         return cache
+
+    def _cached(self, cache: Cache, digests: Sequence[str]) -> list[RemoteObject | CacheEntry]:
+        """All of them or none; an old version that no bucket lists any more is known by what the cache says of it."""
+        if all(self._runtime.catalog.by_digest(digest) is not None for digest in digests):
+            return list(self._objects(digests))
+        entries = {entry.digest: entry for entry in cache.entries()}
+        return [entries[d] if d in entries else self._objects([d])[0] for d in digests]
 
     def _objects(self, digests: Sequence[str]) -> list[RemoteObject]:
         """All of them or none."""

@@ -206,6 +206,28 @@ def test_a_transfer_can_be_cancelled_and_the_prompt_says_so(routes: Routes) -> N
     assert routes.ask("cancel", {"warming": "w999"}).status == 404
 
 
+def test_an_old_version_that_no_bucket_lists_is_shown_and_can_be_evicted(routes: Routes, seaweed: Seaweed) -> None:
+    name = "overwritten.safetensors"
+    body, s3 = models("tiny").path("loras/tiny.safetensors").read_bytes(), seaweed.client()
+
+    def put(last: int) -> str:
+        s3.put_object(Bucket="routes", Key=f"loras/{name}", Body=body[:-1] + bytes([last]))
+        before = [r["digest"] for r in routes.get("models", filter=name)["rows"] if r["listed"]]
+        routes.post("refresh", {}, 202)
+        assert eventually(lambda: [r["digest"] for r in routes.get("models", filter=name)["rows"] if r["listed"]] not in ([], before))
+        return routes.row(name)["digest"]
+
+    old = put(200)
+    routes.post("prefetch", {"digests": [old]}, 202)
+    assert eventually(lambda: routes.row(name)["tiers"] == ["ssd"])
+    new = put(201)
+    (row,) = [r for r in routes.get("models", filter=name)["rows"] if not r["listed"]]
+    assert (row["digest"], row["tiers"], row["storage_class"]) == (old, ["ssd"], None)
+    assert new != old
+    assert eventually(lambda: routes.post("evict", {"digests": [old]})["freed_bytes"] > 0)
+    assert routes.get("models", filter=name)["total"] == 1
+
+
 def test_a_loaded_model_can_be_evicted_between_prompts(routes: Routes) -> None:
     routes.server.prompt(load_only("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")).expect()
     digest = routes.row("tiny.safetensors") and next(
