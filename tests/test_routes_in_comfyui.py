@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,11 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from rig.checkpoints import ROOT, models
 from rig.comfy import Answer, ComfyServer
 from rig.invariants import eventually
+from rig.processes import free_ports
 from rig.prometheus import CHECKER, PROGRAM, Prometheus
 from rig.seaweed import Seaweed
 from rig.workflows import load_only, node, text_to_image
 
 MONITORING = ROOT / "docs" / "monitoring"
+(METRICS_PORT,) = free_ports(1)
 HEADER = "X-Model-Stream-Token"
 HOSTILE = (
     "<img src=x onerror=alert(1)>.safetensors",
@@ -71,6 +74,7 @@ def comfy(seaweed: Seaweed) -> Iterator[ComfyServer]:
     for number, hostile in enumerate(HOSTILE):
         s3.put_object(Bucket=name, Key=f"loras/{hostile}", Body=lora[:-1] + bytes([number]))
     more = (
+        f"[metrics]\nport = {METRICS_PORT}\n"
         "[transfer]\nrate_limit_mbit = 60\n[ssd]\nfree_floor_gb = 0.1\n[log]\nlevel = 'debug'\n"
         "[cost]\ngpu_per_hour = 3.6\negress_per_gb = { bucket = 0.09 }\n[alerts]\ndisk_free_gb = 0\nram_used = 0\n"
         'webhook = "http://127.0.0.1:9/canary-of-the-webhook"\n'
@@ -344,6 +348,8 @@ def test_prometheus_reads_every_family_of_what_happened(routes: Routes) -> None:
         "comfyui_panel_actions_total",
     }
     assert found[("comfyui_origin_up", (("origin", "bucket"),))] == 1
+    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as answer:
+        assert b'comfyui_origin_up{origin="bucket"} 1.0' in answer.read()
     assert metrics(routes.server, "/metrics").keys() >= {("comfyui_origin_up", (("origin", "bucket"),))}
     endpoints = {dict(labels)["endpoint"] for name, labels in found if name == "comfyui_requests_total"}
     assert "/modelstream/models" in endpoints
