@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..storage.events import EventBus
-from ..storage.events_comfy import HttpRequest
+from ..storage.events_comfy import NOT_KNOWN_S, HttpRequest
 from .answering import middleware_problem
 from .seam import Seam
 
@@ -67,7 +67,7 @@ class RequestsSeam(Seam):
 
     def _tell(self, request: web.Request, status: int, seconds: float) -> None:
         try:
-            self._bus.emit(HttpRequest(request.method, endpoint_of(request), status, 0.0 if status == 101 else seconds))
+            self._bus.emit(HttpRequest(request.method, endpoint_of(request), status, NOT_KNOWN_S if status == 101 else seconds))
         except Exception as error:
             self.ours_failed(error)
 

@@ -20,6 +20,7 @@ class HttpRequest(Event):
 
     endpoint: the route's pattern ("/history/{prompt_id}"), never the path that was asked for; a label
     status:   a label; 499 when the client went away
+    seconds:  NOT_KNOWN_S for a websocket, which lasts as long as somebody looks
     """
 
     method: str

@@ -200,7 +200,8 @@ class Counting:
     # -- ComfyUI -----------------------------------------------------------------------------------------------------------
     def _request(self, e: cf.HttpRequest, now_s: float) -> None:
         self._r.tally.count("comfyui_requests", e.method, e.endpoint, e.status)
-        self._r.tally.observe("comfyui_request_duration_seconds", e.seconds, e.endpoint)
+        if e.seconds >= 0:
+            self._r.tally.observe("comfyui_request_duration_seconds", e.seconds, e.endpoint)
         if e.status >= 500:
             self._r.tally.count("comfyui_errors", f"http_{e.status}", "request")
 
