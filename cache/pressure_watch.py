@@ -4,7 +4,7 @@ It sleeps in its source (`pressure_sources`) and does not tick where the kernel 
 memory is about to be used (``expect``) or may have been (``nudge``: a prompt has ended, a model is in the pool).  Only while the
 tier is limited, or where the kernel tells nothing, it looks every few seconds.  It holds no lock while it calls anybody.
 
-Shrinking: first free memory of the arena, then idle objects of the RAM tier in its own order of eviction, then warm models, which
+Shrinking: first free memory of the arena, then idle objects of the RAM tier by its own policy, then warm models, which
 the holder lets go in the thread that runs prompts (``Holder.let_go`` only asks for it).
 """
 
