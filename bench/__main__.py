@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "panel", "telemetry")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict")
 
 
 def main() -> int:
@@ -23,8 +23,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="SITUATION", help="cold: one situation; may be repeated")
     parser.add_argument("--clients", action="append", default=[], metavar="CLIENT", help="cold: only these peers (and ours)")
     parser.add_argument("--cheap-server", action="store_true", help="cold: the server set up to burn least, on a loopback without BBR")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="policy: recorded requests (columns t_s, base, loras)")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="policy: bars per cell; by default beside --json")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="policy, predict: recorded requests, a CSV")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="policy, predict: a plot; by default beside --json")
     # A polite kill ends like Ctrl-C: servers, links and scratch folders are taken away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     return run(parser.parse_args())
@@ -43,12 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
         from . import ssd as bench  # type: ignore[no-redef]
     elif arguments.name == "share":
         from . import share as bench  # type: ignore[no-redef]
-    elif arguments.name == "telemetry":
-        from . import telemetry as bench  # type: ignore[no-redef]
     elif arguments.name == "policy":
         from . import policy as bench  # type: ignore[no-redef]
-    elif arguments.name == "panel":
-        from . import panel as bench  # type: ignore[no-redef]
+    elif arguments.name == "predict":
+        from . import predict as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
@@ -61,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
         more["cheap_server"] = arguments.cheap_server
-    if arguments.name == "policy":
+    if arguments.name in ("policy", "predict"):
         beside = arguments.json.with_suffix(".png") if arguments.json else None
         more = {"trace": arguments.trace, "plot": arguments.plot or beside}
     return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)

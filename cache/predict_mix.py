@@ -17,6 +17,8 @@ LEVELS = 7
 """0: the expert has no opinion; then by how often it saw the context"""
 _EDGES = (1.5, 4.5, 12.5, 50.0, 400.0)
 RATE = 0.1
+SLOPE = 0.12
+"""what each expert's log odds count before anything was learned"""
 
 
 def level(seen: float) -> int:
@@ -32,7 +34,7 @@ class Mixer:
 
     def __init__(self, experts: int, shared: int) -> None:
         self._experts = experts
-        self._slopes = [0.25] * (experts * LEVELS)
+        self._slopes = [SLOPE] * (experts * LEVELS)
         self._biases = [0.0] * ((experts + shared) * LEVELS)
         self._slope_steps = [1.0] * len(self._slopes)
         self._bias_steps = [1.0] * len(self._biases)

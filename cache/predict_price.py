@@ -18,6 +18,11 @@ KEPT_S = 60.0
 _rate_of_loss = expected_seconds(0.3)
 
 
+def worth(probability: float, seconds: float, lost_s: float | None, second_price: float) -> bool:
+    """seconds: that the fetch would save; lost_s: what it displaces, None: it cannot be made; second_price: λ."""
+    return lost_s is not None and probability * seconds > lost_s + second_price * seconds
+
+
 class Price:
     """One thread notes uses; `displaced_s` may be asked by another: it reads values that are only ever replaced whole."""
 
