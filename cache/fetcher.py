@@ -130,15 +130,23 @@ class Fetcher:
             self._memory_to_disk(fetch, entry, twin)
         return True
 
-    def _proven(self, fetch: Fetch, alike: Alike) -> RemoteObject | None:
+    def _alike(self, obj: RemoteObject, head: ObjectHead) -> tuple[RemoteObject, ...]:
+        """In a transfer's thread, before its first byte."""
+
         def sample(offset: int, length: int) -> bytes:
-            with PinnedReader(self._origins[alike.obj.origin], alike.obj) as reader:
+            with PinnedReader(self._origins[obj.origin], obj) as reader:
                 return reader.read(offset, length)
 
         try:
-            twin = self.same.proven(alike.obj, alike.head, alike.candidates, sample, lambda: fetch.cancelled)
+            return self.same.alike(obj, head, sample)
         except (ModelStreamError, OSError):
-            twin = None  # whatever it is, the fetch that comes now meets it too, and tells
+            return ()  # whatever it is, the transfer meets it too, and tells
+
+    def _proven(self, fetch: Fetch, alike: Alike) -> RemoteObject | None:
+        try:
+            twin = self.same.proven(alike.obj, alike.head, alike.candidates, lambda: fetch.cancelled)
+        except OSError:
+            twin = None  # it went, or its disk does not answer; the fetch that comes now does without
         if fetch.cancelled:
             raise TransferCancelled("nobody wants the object any more", subject=fetch.obj.subject)
         if twin is not None:
@@ -175,7 +183,7 @@ class Fetcher:
         """
         zone = MemoryZone(fetch.obj, self._ram, self._ssd, self._bus)
         if compare:
-            zone.looks_alike = self.same.alike
+            zone.looks_alike = self._alike
         zone.on_degraded = flight.release
         try:
             result = self._transfer(fetch, zone)
@@ -224,7 +232,7 @@ class Fetcher:
     def _bucket_to_disk(self, fetch: Fetch, *, compare: bool = True) -> None:
         zone = FileZone(fetch.obj, self._ssd)
         if compare:
-            zone.looks_alike = self.same.alike
+            zone.looks_alike = self._alike
         try:
             result = self._transfer(fetch, zone)
             self._commit(fetch, zone, result)

@@ -81,6 +81,18 @@ class Keeping:
             pinned=bool(key) and self._pins.holds_key(origin, key),
         )
 
+    def renamed(self, entry: CacheEntry, obj: RemoteObject) -> CacheEntry:
+        """The same bytes under another name."""
+        return replace(
+            entry,
+            digest=obj.id.digest,
+            origin=obj.origin,
+            subject=obj.subject,
+            name=obj.basename,
+            pinned=self._pins.holds(obj),
+            kept_as=entry.subject,
+        )
+
     # -- pins ----------------------------------------------------------------------------------------------------------
     def pin(self, obj: RemoteObject) -> None:
         """Raises ConfigError when the state folder cannot be written to."""

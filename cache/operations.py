@@ -20,6 +20,7 @@ class CacheEntry:
     last_used_s: seconds since the epoch; None: not used since it is known
     saved_s:     seconds of loading that having it here saved, against its bucket
     leased:      somebody reads it at this moment
+    kept_as:     for one of its other names: the subject under which its bytes are kept; only listed when asked for
     """
 
     digest: str
@@ -33,6 +34,7 @@ class CacheEntry:
     saved_s: float
     leased: bool
     pinned: bool
+    kept_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Two objects are the same only when the server's own statement of one, its ETag, 
 here (or the MD5 of the MD5s of its parts, as multipart uploads have it).  So an ETag is never believed to be an MD5: a
 match proves it, and everything else (encrypted objects, servers with ETags of their own kind) is simply not the same.
 Size and the full-object CRC64NVME are looked at first, because they cost nothing (where the server states none, 64 KiB
-from the middle are read instead); alone they would not do: anybody can make a file with a given CRC, and put it where it
+from the middle and from the end are read instead); alone they would not do: anybody can make a file with a given CRC, and put it where it
 is loaded before the right one.  MD5 lets its author make two files that
 agree, but nobody can make a second file to a given first, and that is what an attacker would need here.
 
@@ -24,6 +24,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from ..storage.objects import ObjectHead, ObjectId, RemoteObject
 from .ram import RamTier
@@ -44,77 +45,84 @@ Read = Callable[[int, int], bytes | memoryview]
 """(offset, length) → bytes"""
 
 
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """kept: the object under whose name the bytes of ``obj`` are kept"""
+
+    obj: RemoteObject
+    kept: RemoteObject
+
+
 class SameBytes:
     def __init__(self, ram: RamTier, ssd: AnySsd, file: StateFile | None = None) -> None:
         self._ram = ram
         self._ssd = ssd
         self._file = file or StateFile(None)
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, RemoteObject] = OrderedDict(_rows(self._file.read()))
+        self._twins: OrderedDict[str, Twin] = OrderedDict((twin.obj.id.digest, twin) for twin in _rows(self._file.read()))
 
     # -- what is known -------------------------------------------------------------------------------------------------
     def of(self, obj: RemoteObject) -> RemoteObject:
         """The object under whose name a tier has these bytes: mostly ``obj`` itself, also where no tier has them."""
-        kept = self._kept.get(obj.id.digest)
-        return obj if kept is None or self.digest_of(obj.id.digest) == obj.id.digest else kept
+        twin = self._twins.get(obj.id.digest)
+        return obj if twin is None or self.digest_of(obj.id.digest) == obj.id.digest else twin.kept
 
     def digest_of(self, digest: str) -> str:
         """Like `of`, by digest."""
-        kept = self._kept.get(digest)
-        return digest if kept is None or self._here(digest) or not self._here(kept.id.digest) else kept.id.digest
+        twin = self._twins.get(digest)
+        return digest if twin is None or self._here(digest) or not self._here(twin.kept.id.digest) else twin.kept.id.digest
 
-    def also(self) -> dict[str, int]:
-        """By digest of what is kept: how many other names it answers to."""
-        counts: dict[str, int] = {}
-        for kept in list(self._kept.values()):
-            counts[kept.id.digest] = counts.get(kept.id.digest, 0) + 1
-        return counts
+    def other_names(self) -> tuple[Twin, ...]:
+        """Of what is here now under another name."""
+        return tuple(twin for twin in list(self._twins.values()) if self.digest_of(twin.obj.id.digest) != twin.obj.id.digest)
 
     def _here(self, digest: str) -> bool:
         return self._ram.holds(digest) or self._ssd.holds(digest)
 
     # -- finding out ---------------------------------------------------------------------------------------------------
-    def alike(self, obj: RemoteObject, head: ObjectHead) -> tuple[RemoteObject, ...]:
-        """What is here and may be the same: equal in size, extension and checksum.  From memory and small files."""
+    def alike(self, obj: RemoteObject, head: ObjectHead, sample: Callable[[int, int], bytes]) -> tuple[RemoteObject, ...]:
+        """What is here and is most likely the same: equal in size, extension and checksum.
+
+        sample: (offset, length) → bytes of ``obj`` from its bucket; asked, twice at most, where the server states no
+        checksum and something of this size is here.  Raises what it raises.
+        """
         if not _MD5.fullmatch(head.etag.lower()) or not head.size_bytes:
             return ()
         found: dict[str, RemoteObject] = {}
+        for other in self._of_size(head):
+            if other.id.digest != obj.id.digest and _extension(other) == _extension(obj):
+                found.setdefault(other.id.digest, other)
+        if not found or head.crc64nvme is not None:
+            return tuple(found.values())
+        for at in dict.fromkeys((head.size_bytes // 2, max(0, head.size_bytes - SAMPLE_BYTES))):
+            if found:
+                seen = sample(at, SAMPLE_BYTES)
+                found = {digest: other for digest, other in found.items() if self._has(other, head.size_bytes, at, seen)}
+        return tuple(found.values())
+
+    def _of_size(self, head: ObjectHead) -> Iterator[RemoteObject]:
+        """With the checksum of ``head``, where it has one."""
         for other, _ in self._ram.held():
-            if other.size_bytes == head.size_bytes:
-                entry = self._ram.peek(other.id.digest)
-                if entry is not None:
-                    with entry:
-                        if _agree(head, entry.crc64):
-                            found[other.id.digest] = other
+            entry = self._ram.peek(other.id.digest) if other.size_bytes == head.size_bytes else None
+            if entry is not None:
+                with entry:
+                    if _agree(head, entry.crc64):
+                        yield other
         for brief in self._ssd.of_size(head.size_bytes):
             if _agree(head, brief.crc64):
-                found.setdefault(brief.id.digest, brief.obj)
-        found.pop(obj.id.digest, None)
-        return tuple(other for other in found.values() if _extension(other) == _extension(obj))
+                yield brief.obj
+
+    def _has(self, other: RemoteObject, size_bytes: int, at: int, seen: bytes) -> bool:
+        with self._reader(other, size_bytes) as read:
+            return read is not None and bytes(read(at, len(seen))) == seen
 
     def proven(
-        self,
-        obj: RemoteObject,
-        head: ObjectHead,
-        candidates: Iterable[RemoteObject],
-        sample: Callable[[int, int], bytes],
-        should_stop: Callable[[], bool],
+        self, obj: RemoteObject, head: ObjectHead, candidates: Iterable[RemoteObject], should_stop: Callable[[], bool]
     ) -> RemoteObject | None:
-        """The one of them that is the same; remembered from then on.  Reads its bytes.
-
-        sample: (offset, length) → bytes of ``obj`` itself, from its bucket; asked once where there is no checksum
-        """
-        seen: bytes | None = None
+        """The one of them that is the same; remembered from then on.  Reads its bytes.  Raises OSError."""
         for other in candidates:
             with self._reader(other, head.size_bytes) as read:
-                if read is None:
-                    continue
-                at = head.size_bytes // 2
-                if head.crc64nvme is None:
-                    seen = sample(at, SAMPLE_BYTES) if seen is None else seen
-                    if bytes(read(at, len(seen))) != seen:
-                        continue
-                if has_etag(head.etag, head.size_bytes, read, should_stop):
+                if read is not None and has_etag(head.etag, head.size_bytes, read, should_stop):
                     self._remember(obj, other)
                     return other
         return None
@@ -145,11 +153,11 @@ class SameBytes:
     def _remember(self, obj: RemoteObject, kept: RemoteObject) -> None:
         """A state folder that cannot be written to costs the proof at the next start, nothing else."""
         with self._lock:
-            self._kept[obj.id.digest] = kept
-            self._kept.move_to_end(obj.id.digest)
-            while len(self._kept) > MAX_ROWS:
-                self._kept.popitem(last=False)
-            rows = [[digest, k.origin, *_id(k), k.size_bytes, k.modified_s] for digest, k in self._kept.items()]
+            self._twins[obj.id.digest] = Twin(obj, kept)
+            self._twins.move_to_end(obj.id.digest)
+            while len(self._twins) > MAX_ROWS:
+                self._twins.popitem(last=False)
+            rows = [[_row(twin.obj), _row(twin.kept)] for twin in self._twins.values()]
         try:
             self._file.write(rows)
         except OSError:
@@ -197,17 +205,18 @@ def _extension(obj: RemoteObject) -> str:
     return os.path.splitext(obj.basename)[1].lower()
 
 
-def _id(obj: RemoteObject) -> tuple[str, str, str, str]:
-    return obj.id.endpoint, obj.id.bucket, obj.id.key, obj.id.version
+def _row(obj: RemoteObject) -> list[object]:
+    return [obj.origin, obj.id.endpoint, obj.id.bucket, obj.id.key, obj.id.version, obj.size_bytes]
 
 
-def _rows(content: object) -> list[tuple[str, RemoteObject]]:
+def _object(row: object) -> RemoteObject | None:
+    if not isinstance(row, list) or len(row) != 6 or not all(isinstance(text, str) for text in row[:5]) or type(row[5]) is not int:
+        return None
+    return RemoteObject(row[0], ObjectId(*row[1:5]), row[5], 0.0)
+
+
+def _rows(content: object) -> list[Twin]:
     """What is not exactly as it was written is forgotten."""
-    found = []
-    for row in content if isinstance(content, list) else ():
-        if isinstance(row, list) and len(row) == 8 and all(isinstance(text, str) for text in row[:6]):
-            digest, origin, endpoint, bucket, key, version, size_bytes, modified_s = row
-            if type(size_bytes) is int and isinstance(modified_s, (int, float)):
-                kept = RemoteObject(origin, ObjectId(endpoint, bucket, key, version), size_bytes, float(modified_s))
-                found.append((digest, kept))
-    return found[-MAX_ROWS:]
+    pairs = [row for row in content if isinstance(row, list) and len(row) == 2] if isinstance(content, list) else []
+    found = [(_object(first), _object(second)) for first, second in pairs]
+    return [Twin(obj, kept) for obj, kept in found if obj is not None and kept is not None][-MAX_ROWS:]

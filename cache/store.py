@@ -182,9 +182,17 @@ class Cache:
         raise self._thrashing(obj)
 
     # -- looking after it --------------------------------------------------------------------------------------------
-    def entries(self) -> tuple[CacheEntry, ...]:
-        """What RAM and SSD hold, the most recently used first.  From memory."""
-        return self._keeping.entries()
+    def entries(self, *, other_names: bool = False) -> tuple[CacheEntry, ...]:
+        """What RAM and SSD hold, the most recently used first.  From memory.
+
+        other_names: also an entry for each other name of what is kept once; their bytes count with the one it is kept as
+        """
+        entries = self._keeping.entries()
+        if not other_names:
+            return entries
+        by_digest = {entry.digest: entry for entry in entries}
+        twins = [(twin.obj, by_digest.get(twin.kept.id.digest)) for twin in self._same.other_names()]
+        return (*entries, *(self._keeping.renamed(entry, obj) for obj, entry in twins if entry is not None))
 
     def pin(self, obj: RemoteObject) -> None:
         """Keeps every version of it in the tiers that have it, also after a restart.  Raises ConfigError where that

@@ -157,7 +157,7 @@ class ModelsTable:
 
     def _now(self) -> _Now:
         cache = self._runtime.opened
-        entries = {entry.digest: entry for entry in cache.entries()} if cache is not None else {}
+        entries = {entry.digest: entry for entry in cache.entries(other_names=True)} if cache is not None else {}
         loading = frozenset(cache.snapshot().loading) if cache is not None else frozenset()
         pins = frozenset(f"{pin.origin}:{pin.key}" for pin in cache.pins()) if cache is not None else frozenset()
         subjects = frozenset(entry.subject for entry in entries.values())

@@ -50,7 +50,11 @@ def add(to: Registrar, site: Site) -> None:
     to.get("/status", status)
     to.get("/models", models)
     to.get("/models/{digest}", model)
+    async def policy(request: web.Request) -> Any:
+        return await in_thread(lambda: _policy(site, request.query))
+
     to.get("/plan", plan)
+    to.get("/policy", policy)
     for path, show in (("/series", _series), ("/events", _events), ("/executions", _executions), ("/alerts", _alerts), ("/cost", _cost)):
         to.get(path, _shown(site, show))
 
@@ -178,16 +182,29 @@ def _plan(site: Site, query: Any) -> Any:
     going = []
     for victim in plan.victims:
         entry = entries.get(victim.digest)
-        row = {"digest": victim.digest, "size_bytes": victim.size_bytes, "expected_loss_s": victim.expected_loss_s}
+        row = {"digest": victim.digest, "size_bytes": victim.size_bytes, "reason": plan.why(victim)}
+        row["expected_loss_s"] = victim.expected_loss_s
         going.append({**row, "name": entry.name if entry else "", "last_used_s": entry.last_used_s if entry else None})
     return {
         "tier": tier,
         "size_bytes": size_bytes,
         "needed_bytes": max(0, plan.needed_bytes),
+        "free_bytes": max(0, size_bytes - plan.needed_bytes),
         "freed_bytes": plan.freed_bytes,
         "enough": plan.needed_bytes <= 0 or plan.enough,
         "going": going,
     }
+
+
+def _policy(site: Site, query: Any) -> Any:
+    """With ``bound=1`` seconds of CPU, in a thread."""
+    if site.runtime is None:
+        raise not_configured()
+    cache = site.runtime.opened
+    if cache is None:
+        raise Refused(503, "not_ready", "the cache is being opened")
+    found = cache.saved(_number(query, "days", 7, 8), bound=_number(query, "bound", 0, 1) == 1)
+    return {"days": found.days, "seconds": found.seconds, "tiers": [dataclasses.asdict(tier) for tier in found.tiers]}
 
 
 def _number(query: Any, name: str, default: int, most: int) -> int:

@@ -184,6 +184,9 @@ def test_pin_evict_prefetch_verify_and_budgets_work_by_digest(routes: Routes) ->
     plan = routes.get("plan", tier="ram", size_bytes=str(1 << 45))
     assert plan["needed_bytes"] > 0
     assert not plan["enough"]
+    policy = routes.get("policy", days="7", bound="1")
+    assert [(tier["tier"], tier["policy"]) for tier in policy["tiers"]] == [("ram", "adaptive"), ("ssd", "adaptive")]
+    assert all(tier["recent_least_s"] is None or tier["recent_least_s"] <= tier["recent_lost_s"] for tier in policy["tiers"])
     gone = routes.post("evict", {"digests": [digest], "tier": "ssd"})
     assert gone["results"][0]["freed"]["ssd"] == gone["freed_bytes"] > 0
     assert routes.row(name)["tiers"] == ["ram"]
@@ -318,7 +321,7 @@ def test_no_change_without_token_json_and_a_same_origin(routes: Routes) -> None:
             answer = routes.server.request("POST", f"/modelstream/{path}", {"digests": ["a" * 64]}, headers)
             assert answer.status in (403, 415, 421), (path, headers, answer.status)
             assert not [h for h in answer.headers if h.startswith("access-control")]
-    for path in ("status", "models", "series", "events", "executions", "alerts", "cost", "metrics", "token", "plan"):
+    for path in ("status", "models", "series", "events", "executions", "alerts", "cost", "metrics", "token", "plan", "policy"):
         answer = routes.server.request("GET", f"/modelstream/{path}", None, {"Host": "evil.example"})
         assert answer.status == 421, path
 
