@@ -84,7 +84,7 @@ MINISTACK = "ministack==1.5.33"
 NEWEST_FRONTEND = "comfyui-frontend-package==1.58.1"
 """the panel is tested in ComfyUI's own and in this one"""
 LINT_TESTS = ("tests/test_arrows.py", "tests/test_shipped_files.py", "tests/test_panel_build.py")
-TYPED_ROOMS = ("cache", "storage", "telemetry")
+TYPED_ROOMS = ("cache", "cli", "storage", "telemetry")
 
 # PyPI's torchvision is linked against CUDA.  Beside a torch without CUDA its own operators do not load, and its
 # Python side then stops at two names that it wants to extend; ComfyUI needs only the Python side.

@@ -73,6 +73,11 @@ class Warming:
             self._condition.notify_all()
 
     @property
+    def wire_bytes(self) -> int:
+        """That crossed the network for it so far; what others had started already is not counted."""
+        return self._wire_bytes
+
+    @property
     def cancelled(self) -> bool:
         return self._cancelled
 

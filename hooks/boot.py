@@ -23,6 +23,7 @@ from ..storage.events import Event, EventBus
 from .context import executing
 from .folders import all_views
 from .listing import ListingSeam
+from .lookahead_install import Sources, start_prefetch
 from .observe import deliver_alerts, start_telemetry
 from .panel_json import health
 from .resolving import ResolvingSeam
@@ -63,6 +64,7 @@ class Extension:
         self.wall_clock = time.time
         self.started_s = time.time()
         self.resolving: ResolvingSeam | None = None
+        self.prefetch: Sources | None = None
         self._undo: list[Callable[[], None]] = [self.bus.subscribe(self.history)]
 
     @property
@@ -83,6 +85,8 @@ class Extension:
     def close(self) -> None:
         """Takes every wrapper off and stops every thread."""
         self.seams.take_off()
+        if self.prefetch is not None:
+            self.prefetch.close()
         if self.runtime is not None:
             self.runtime.close()
         while self._undo:
@@ -140,6 +144,7 @@ class Extension:
                 if delivery is not None:
                     self._undo += [delivery.close, self.bus.subscribe(delivery)]
             runtime.start(all_views())
+            self.prefetch = start_prefetch(runtime)
             self.resolving = ResolvingSeam(runtime)
             self.seams.put_on(ListingSeam(runtime), self.resolving)
             atexit.register(self.close)

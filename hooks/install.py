@@ -36,6 +36,7 @@ def _seams(ours: Extension) -> None:
     from .library import LibrarySeam
     from .loading import LoadingSeam
     from .own_reader import OwnReaderSeam
+    from .lookahead_install import install_lookahead
     from .view_metadata import HeaderSeam, ViewMetadataSeam
 
     runtime.open_ahead()
@@ -46,7 +47,8 @@ def _seams(ours: Extension) -> None:
     if ours.resolving is not None:
         # a path is handed out right before it is loaded: the latest moment to find extensions that hold the original
         ours.resolving.before_loading = loading.sweep_once_more
-    install_memory(ours.seams, runtime, loading)
+    warm = install_memory(ours.seams, runtime, loading)
+    install_lookahead(ours.seams, runtime, ours.prefetch, warm)
     _watch_comfyui(ours)
 
 

@@ -23,8 +23,11 @@ from .warm_models import WarmModelsSeam
 FLOOR_SHARE, FLOOR_MOST_BYTES = 8, 4 << 30
 
 
-def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None:
-    """Each seam that the configuration asks for and that fits; the figures of those that are on go into the status."""
+def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> WarmModelsSeam | None:
+    """Each seam that the configuration asks for and that fits; the figures of those that are on go into the status.
+
+    Returns the seam of the warm models where it is on.
+    """
     config = runtime.config
     shared = SharedMemory()
     assign = AssignSeam(shared)
@@ -37,7 +40,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
             seams.put_on(copies)
     if not config.vram.warm_models:
         watch_memory(runtime, keep_free_bytes(config.vram))
-        return
+        return None
     warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
     pressure = VramPressureSeam(warm, working_memory_bytes=config.vram.working_memory_bytes, compacts=config.vram.compact)
     seams.put_on(warm)
@@ -50,6 +53,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> None
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
     runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
+    return warm if _on(seams, warm.name) and _on(seams, pressure.name) else None
 
 
 def limits_of(config: VramConfig) -> Limits:

@@ -25,6 +25,7 @@ from .seam import place_of
 
 if TYPE_CHECKING:
     from ..cache.arena import Arena
+    from ..cache.prefetch import Prefetcher
     from ..cache.ram import RamTier
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
@@ -86,6 +87,8 @@ class Runtime:
         """loaded models that can be let go; None where none are kept"""
         self.pause_prefetch: Callable[[bool], None] | None = None
         """holds back or lets go on what is fetched ahead; None where nothing is"""
+        self.prefetcher: Prefetcher | None = None
+        """where fetching ahead is on"""
         self.status_blocks: dict[str, Callable[[], object]] = {}
         """what else the status shows, by its name there; each is quick and works from memory"""
         self.on_open: list[Callable[[Memory], Callable[[], None]]] = []

@@ -100,3 +100,9 @@ def label_of(runtime: Runtime, path: Any) -> str:
     name = os.fspath(first)
     obj = runtime.object_at(name)
     return obj.subject if obj is not None else f"local:{os.path.basename(name)}"
+
+
+def digests_of(key: Hashable) -> tuple[str, ...]:
+    """Of the bucket objects that a key of `call_key` stands for."""
+    files = key[1] if isinstance(key, tuple) and len(key) > 1 and isinstance(key[1], tuple) else ()
+    return tuple(file[1] for file in files if isinstance(file, tuple) and file[0] == "object")

@@ -20,13 +20,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits, Sizes, Warm, WarmPool, in_host_memory
-from ..cache.vram_choice import Candidate, Plan
+from ..cache.vram_choice import Candidate, Plan, choose
 from ..storage.errors import NoRoom
 from ..storage.events import Event
 from ..storage.objects import RemoteObject
@@ -35,7 +35,7 @@ from .progress import send_text
 from .runtime import Runtime
 from .seam import Seam, Wrapped, shape_problem
 from .shared_memory import SharedMemory
-from .warm_key import call_key, label_of
+from .warm_key import call_key, digests_of, label_of
 from .warm_result import WarmResult
 
 WAIT_S = 0.05
@@ -252,6 +252,22 @@ class WarmModelsSeam(Seam):
             return 0
         victim = Candidate(key, one.sizes.total_bytes, one.seconds, one.idle_s, one.in_use)
         return self._drop(Plan(victim.size_bytes, (victim,)), reason)
+
+    def loaded(self) -> dict[str, int]:
+        """Digests of bucket objects that a warm model answers for → bytes of the RAM tier that it holds, as last measured."""
+        found: dict[str, int] = {}
+        for one in self.pool.snapshot().entries:
+            for place, digest in enumerate(digests_of(one.key)):
+                found[digest] = max(found.get(digest, 0), 0 if place else one.sizes.shared_bytes)
+        return found
+
+    def shed_except(self, wanted: Collection[str], size_bytes: int, reason: str) -> int:
+        """Like `shed`, of the RAM tier's memory, but never a model of these objects.  In the thread that runs prompts."""
+        self.pool.measure()
+        free = [one for one in self.pool.snapshot().entries if not set(digests_of(one.key)) & set(wanted)]
+        candidates = [Candidate(one.key, one.sizes.shared_bytes, one.seconds, one.idle_s, one.in_use) for one in free]
+        plan = choose(candidates, size_bytes)
+        return self._drop(plan, reason) if plan.going else 0
 
     def _drop(self, plan: Plan, reason: str) -> int:
         """Collects garbage (which takes ComfyUI's process 0.2 s) only when a model that went is still there: a cycle holds it."""

@@ -22,6 +22,7 @@ from .config_cost import CostConfig
 from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig
 from .config_metrics import AccessConfig, MetricsConfig
+from .config_prefetch import BootConfig, PrefetchConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
 from .config_ssd import SsdConfig
@@ -163,6 +164,8 @@ class Config:
     access: AccessConfig = AccessConfig()  # noqa: RUF009
     alerts: AlertsConfig = AlertsConfig()  # noqa: RUF009
     cost: CostConfig = CostConfig()  # noqa: RUF009
+    prefetch: PrefetchConfig = PrefetchConfig()  # noqa: RUF009
+    boot: BootConfig = BootConfig()  # noqa: RUF009
     path: Path | None = None
     """the file this was read from"""
 
@@ -268,6 +271,8 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "access": AccessConfig,
         "alerts": AlertsConfig,
         "cost": CostConfig,
+        "prefetch": PrefetchConfig,
+        "boot": BootConfig,
     }
     refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}

@@ -360,6 +360,47 @@ class PredictorTrained(Event):
     """of one core"""
 
 
+@dataclass(frozen=True, slots=True)
+class PrefetchDecided(Event):
+    """What was decided about an object that will, or may, be wanted.  Emitted when the decision changes."""
+
+    subject: str
+    size_bytes: int
+    action: str
+    """"fetch", "skip", "cancel" or "failed" """
+    tier: str
+    """"ram" or "ssd"; empty for a skip"""
+    source: str
+    """"queue", "graph", "boot" or "learned" """
+    reason: str
+    p: float
+    """1.0 for what is certain"""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefetchScored(Event):
+    """What a fetch ahead was good for, once that is known."""
+
+    subject: str
+    tier: str
+    source: str
+    outcome: str
+    """"useful": it was there when it was asked for; "late": on its way; "wasted": nobody asked for it"""
+    size_bytes: int
+    wire_bytes: int
+    """of this fetch"""
+    seconds: float
+    """of loading, saved by a useful or late one; spent fetching, by a wasted one"""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsMissing(Event):
+    """A prompt names models that are neither local nor in a bucket; told before it runs."""
+
+    prompt: str
+    names: tuple[str, ...]
+
+
 Subscriber = Callable[[Event], None]
 
 

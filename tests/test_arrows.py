@@ -14,6 +14,7 @@ ROOMS = {
     "telemetry": {"storage"},
     "hooks": {"cache", "storage", "telemetry"},
     "nodes": {"cache", "storage", "hooks"},
+    "cli": {"cache", "storage", "hooks"},
 }
 TELEMETRY_SEES = {"events", "events_comfy", "objects", ""}
 """of storage: what happens, the values that name an object, and the room's version"""
@@ -81,7 +82,7 @@ def test_imports_inside_the_package_are_relative_and_stay_in_it(room):
     assert not wrong
 
 
-@pytest.mark.parametrize("room", ["storage", "cache", "telemetry"])
+@pytest.mark.parametrize("room", ["storage", "cache", "telemetry", "cli"])
 def test_only_hooks_and_nodes_know_comfyui(room):
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"

@@ -24,6 +24,8 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 
+import utils.extra_config  # noqa: E402, F401, I001 - in main.py's order, before another package brings a "utils" of its own
+
 import comfy.model_management  # noqa: E402
 import comfy.utils  # noqa: E402
 import folder_paths  # noqa: E402

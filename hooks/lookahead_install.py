@@ -1,0 +1,98 @@
+"""Puts fetching ahead on: the prefetcher and who tells it what will be wanted.  Nothing at all where it is off.
+
+``start_prefetch`` works before torch is imported; ``install_lookahead`` adds what needs ComfyUI's queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .queue_seam import QueueSeam
+from .runtime import Runtime
+from .seam import Seams
+
+if TYPE_CHECKING:
+    from ..cache.prefetch_policy import Wish
+    from .lookahead_boot import BootFetch
+    from .warm_models import WarmModelsSeam
+
+
+@dataclass
+class Sources:
+    """Who wishes for what, soonest first; filled while ComfyUI starts."""
+
+    queue: Callable[[], list[Wish]] = list
+    boot: BootFetch | None = None
+    loaded: Callable[[], dict[str, int]] = dict
+    undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def wishes(self) -> list[Wish]:
+        return self.queue() + (self.boot.wishes() if self.boot is not None else [])
+
+    def close(self) -> None:
+        while self.undo:
+            self.undo.pop()()
+
+
+def start_prefetch(runtime: Runtime) -> Sources | None:
+    """None: it is off.  Starts no thread unless a warm set is configured."""
+    if not runtime.config.prefetch.enabled:
+        return None
+    from ..cache.prefetch import Prefetcher
+
+    sources = Sources()
+    prefetcher = runtime.prefetcher = Prefetcher(
+        lambda: runtime.cache, runtime.bus, runtime.config.prefetch, sources.wishes, loaded=lambda: sources.loaded()
+    )
+    sources.undo.append(prefetcher.close)
+    runtime.pause_prefetch = prefetcher.pause
+    runtime.status_blocks["prefetch"] = prefetcher.status
+    if runtime.config.boot.wanted:
+        from .lookahead_boot import BootFetch
+
+        sources.boot = BootFetch(runtime)
+        sources.undo.append(sources.boot.close)
+        prefetcher.poke()
+    return sources
+
+
+def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, warm: WarmModelsSeam | None) -> None:
+    """warm: the seam that keeps loaded models, where it is on."""
+    prefetcher = runtime.prefetcher
+    if sources is None or prefetcher is None:
+        return
+    if warm is not None:
+        sources.loaded = warm.loaded
+    if not runtime.config.prefetch.look_ahead:
+        return
+    from .lookahead import LookAhead
+    from .lookahead_find import Finder
+    from .lookahead_shapes import ComfyShapes
+
+    def make_room() -> None:
+        """In the thread that runs prompts: memory of models that are not wanted soon, for objects that are."""
+        wanted, size_bytes = prefetcher.ram_short()
+        if warm is not None and size_bytes > 0 and warm.shed_except(wanted, size_bytes, "look_ahead"):
+            prefetcher.poke()
+
+    seam = QueueSeam(prefetcher.poke, make_room)
+    ahead = LookAhead(
+        seam.queued, Finder(runtime.catalog, runtime.config), ComfyShapes(), runtime.bus, most=runtime.config.prefetch.prompts_max
+    )
+    seam.undo_with(ahead.close)
+    seams.put_on(seam)
+    if not any(state.name == seam.name and state.state == "on" for state in seams.states()):
+        ahead.close()
+        return
+    sources.queue = ahead.wishes
+    if warm is not None:
+        before = warm.changed
+
+        def changed() -> None:
+            before()
+            make_room()
+
+        warm.changed = changed
+        seam.undo_with(lambda: setattr(warm, "changed", before))
