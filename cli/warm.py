@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +104,10 @@ def _watch(warming: Warming, options: argparse.Namespace, started_s: float) -> b
 @contextlib.contextmanager
 def _bar(warming: Warming, *, quiet: bool) -> Iterator[Any]:
     """tqdm, which ComfyUI brings, on a terminal; where there is none, or no tqdm, the last lines say all there is to say."""
-    tqdm = None
+    tqdm: Any = None
     if not quiet and sys.stderr.isatty():
         with contextlib.suppress(ImportError):
-            from tqdm import tqdm
+            tqdm = import_module("tqdm").tqdm
     if tqdm is None:
         yield lambda progress: None
         return
