@@ -118,7 +118,7 @@ def test_every_value_is_frozen():
         ("[profiles.main]\nendpont = 'https://x'", "unknown key, profiles.main.endpont. What to do: did you mean endpoint?"),
         ("[[origins]]\nbuckt = 'models'", r"unknown key, origins\[0\].buckt. What to do: did you mean bucket?"),
         ("[transfers]\nretries = 1", "unknown key, transfers. What to do: did you mean transfer?"),
-        ("zzz = 1", "unknown key, zzz. What to do: known here: access, alerts, cache"),
+        ("zzz = 1", "unknown key, zzz. What to do: known here: access, alerts, boot"),
         ("enabled = 1", "enabled must be true or false, not a whole number"),
         ("[transfer]\nretries = true", "transfer.retries must be a whole number, not true or false"),
         ("[transfer]\nretries = 1.5", "transfer.retries must be a whole number, not a number"),
