@@ -49,7 +49,20 @@ def _seams(ours: Extension) -> None:
         ours.resolving.before_loading = loading.sweep_once_more
     warm = install_memory(ours.seams, runtime, loading)
     install_lookahead(ours.seams, runtime, ours.prefetch, warm)
+    _name_models(ours)
     _watch_comfyui(ours)
+
+
+def _name_models(ours: Extension) -> None:
+    """Names that are nearly right are put right; what is nowhere is told before the prompt runs."""
+    from .lookahead_shapes import ComfyShapes
+    from .missing_seam import MissingModelsSeam
+
+    runtime = ours.runtime
+    if runtime is not None and _server() is not None:
+        missing = MissingModelsSeam(runtime, ComfyShapes())
+        ours.seams.put_on(missing)
+        runtime.status_blocks["missing_models"] = missing.last
 
 
 def _watch_comfyui(ours: Extension) -> None:

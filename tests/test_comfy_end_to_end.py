@@ -92,7 +92,7 @@ def test_every_seam_is_on(comfy: ComfyServer) -> None:
     assert {s["name"]: s["state"] for s in status(comfy)["seams"]} == dict.fromkeys(
         (
             *("listing", "resolving", "loading", "embeddings", "library", "safetensors_header", "view_metadata"),
-            *("assign", "host_copies", "warm_models", "vram_pressure", "queue", "executions", "requests"),
+            *("assign", "host_copies", "warm_models", "vram_pressure", "queue", "missing_models", "executions", "requests"),
         ),
         "on",
     )

@@ -20,6 +20,9 @@ from modelstream.hooks.lookahead_order import execution_order
 from modelstream.hooks.lookahead_prompt import model_refs
 from modelstream.hooks.lookahead_shapes import ComfyShapes, widgets_of
 from modelstream.hooks.lookahead_workflow import is_workflow, workflow_prompt
+from modelstream.hooks.missing_seam import MissingModelsSeam
+from modelstream.storage.events import ModelsMissing
+from modelstream.storage.objects import ObjectId, RemoteObject
 
 PACKAGE = "comfyui_workflow_templates_json"
 NOT_RUN = {"flux1_dev_uso_reference_image_gen.json", "video_ltx2_i2v_lora.json"}
@@ -110,3 +113,41 @@ def test_the_order_is_the_one_in_which_comfyui_itself_runs_the_nodes(comfy):
         assert list(execution_order(found.prompt, targets, shapes).certain) == core_order(found.prompt, list(targets)), name
         compared += 1
     assert compared > 50
+
+
+def test_names_that_are_nearly_right_are_put_right_and_the_others_are_told_in_one_list(comfy):
+    comfy.seams.put_on(ListingSeam(comfy.runtime))
+    comfy.holds("checkpoints/SDXL/Base.safetensors", "loras/style.safetensors", "loras/a/two.safetensors", "loras/b/two.safetensors")
+    seam = MissingModelsSeam(comfy.runtime, ComfyShapes())
+    sent = {
+        "prompt": {
+            "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sdxl\\base.safetensors"}},
+            "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "old/style.ckpt"}},
+            "3": {"class_type": "LoraLoader", "inputs": {"lora_name": "two.safetensors"}},
+            "4": {"class_type": "VAELoader", "inputs": {"vae_name": "nowhere.safetensors"}},
+            "5": {"class_type": "LoraLoader", "inputs": {"lora_name": ["4", 0]}},
+            "6": "strange",
+        }
+    }
+    assert seam.on_prompt(sent) is sent and seam.trouble == ""
+    assert sent["prompt"]["1"]["inputs"]["ckpt_name"] == "SDXL/Base.safetensors"
+    assert sent["prompt"]["2"]["inputs"]["lora_name"] == "style.safetensors"
+    assert sent["prompt"]["3"]["inputs"]["lora_name"] == "two.safetensors"
+    (told,) = [event for event in comfy.events if isinstance(event, ModelsMissing)]
+    assert told.names == ("loras/two.safetensors", "vae/nowhere.safetensors")
+    assert seam.last()["missing"][0]["candidates"] == ["a/two.safetensors", "b/two.safetensors"]
+    for odd in (None, [], {}, {"prompt": None}, {"prompt": {"1": {"class_type": "LoraLoader"}}}):
+        assert seam.on_prompt(odd) is odd
+    assert seam.trouble == ""
+
+
+def test_a_workflows_own_md5_finds_a_model_under_another_name(comfy):
+    comfy.seams.put_on(ListingSeam(comfy.runtime))
+    comfy.bucket.list_pages = lambda: iter([(RemoteObject("far", ObjectId("e", "b", "vae/renamed.safetensors", "ab" * 16), 9, 1.0),)])
+    comfy.runtime.catalog.refresh(wait=True)
+    listed = {"name": "x.safetensors", "directory": "vae", "hash": "AB" * 16, "hash_type": "md5", "url": "http://169.254.169.254/"}
+    workflow = {"nodes": [{"id": 1, "type": "VAELoader", "widgets_values": ["x.safetensors"], "properties": {"models": [listed]}}]}
+    sent = {"prompt": {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "x.safetensors"}}}}
+    sent["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+    MissingModelsSeam(comfy.runtime, ComfyShapes()).on_prompt(sent)
+    assert sent["prompt"]["1"]["inputs"]["vae_name"] == "renamed.safetensors"
