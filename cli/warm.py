@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +100,18 @@ def _watch(warming: Warming, options: argparse.Namespace, started_s: float) -> b
     return False
 
 
+def _tqdm() -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return None
+    return tqdm
+
+
 @contextlib.contextmanager
 def _bar(warming: Warming, *, quiet: bool) -> Iterator[Any]:
     """tqdm, which ComfyUI brings, on a terminal; where there is none, or no tqdm, the last lines say all there is to say."""
-    tqdm: Any = None
-    if not quiet and sys.stderr.isatty():
-        with contextlib.suppress(ImportError):
-            tqdm = import_module("tqdm").tqdm
+    tqdm = None if quiet or not sys.stderr.isatty() else _tqdm()
     if tqdm is None:
         yield lambda progress: None
         return

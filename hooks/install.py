@@ -35,8 +35,8 @@ def _seams(ours: Extension) -> None:
     from .install_memory import install_memory
     from .library import LibrarySeam
     from .loading import LoadingSeam
-    from .own_reader import OwnReaderSeam
     from .lookahead_install import install_lookahead
+    from .own_reader import OwnReaderSeam
     from .view_metadata import HeaderSeam, ViewMetadataSeam
 
     runtime.open_ahead()

@@ -67,7 +67,7 @@ class MissingModelsSeam(Seam):
         return sent
 
     def _put_right(self, sent: Any) -> None:
-        prompt = sent.get("prompt") if isinstance(sent, Mapping) else None
+        prompt: Any = sent.get("prompt") if isinstance(sent, Mapping) else None
         wrong = list(self._not_listed(prompt)) if isinstance(prompt, dict) else []
         if not wrong:
             return
