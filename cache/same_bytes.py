@@ -72,6 +72,11 @@ class SameBytes:
         twin = self._twins.get(digest)
         return digest if twin is None or self._here(digest) or not self._here(twin.kept.id.digest) else twin.kept.id.digest
 
+    def names_of(self, digest: str) -> tuple[str, ...]:
+        """Under which digests its bytes may lie, now or later."""
+        twin = self._twins.get(digest)
+        return (digest,) if twin is None else (digest, twin.kept.id.digest)
+
     def other_names(self) -> tuple[Twin, ...]:
         """Of what is here now under another name."""
         return tuple(twin for twin in list(self._twins.values()) if self.digest_of(twin.obj.id.digest) != twin.obj.id.digest)

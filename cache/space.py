@@ -28,6 +28,9 @@ from .tier_choice import TierChoice
 from .usage import UsageTable
 
 
+MOST_WANTED = 1_000
+
+
 class Space:
     """Thread-safe.  Lock order: ``room_lock`` (held while room is made, so with disk I/O) → ``_lock`` (fields only)."""
 
@@ -151,6 +154,8 @@ class Space:
     def missed(self, digest: str, size_bytes: int) -> None:
         """A use that the tier could not answer, before room is made for the object."""
         with self._lock:
+            if len(self._wanted) >= MOST_WANTED:  # fetches that failed: nobody waits for them any more
+                self._wanted.clear()
             self._wanted.add(digest)
             self._note_use(Found(digest, size_bytes, 0.0), hit=False)
 

@@ -256,7 +256,7 @@ class Cache:
     def keep(self, digests: Iterable[str], until_s: float) -> None:
         """Until then (wall time; inf: for as long as a queued prompt needs them; 0: no longer) no tier lets go of these
         while others can go.  Digests that are nowhere yet count from when they come."""
-        named = [self._same.digest_of(digest) for digest in digests]
+        named = [name for digest in digests for name in self._same.names_of(digest)]
         self._ram.keep(named, until_s)
         self._ssd.keep(named, until_s)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,10 @@ def test_the_same_bytes_in_two_buckets_cross_the_network_once_and_lie_once_in_me
     with cache.open_file(far) as file:
         assert Path(file.path).read_bytes() == body and (file.source, file.wire_bytes) == ("ssd", 0)
     assert cache.file_of(far) == str(on_ssd(rig)[0])
+    cache.keep([far.id.digest], math.inf)
+    assert all(far_or_near in rig.parts.ram.choice._keep_until_s for far_or_near in (far.id.digest, near.id.digest))
+    cache.keep([far.id.digest], 0.0)
+    assert rig.parts.ram.choice._keep_until_s == {} == rig.parts.ssd.choice._keep_until_s
     cache.pin(far)
     assert [entry.subject for entry in cache.entries()] == [near.subject] and cache.entries()[0].pinned
     also = cache.entries(other_names=True)[1]
