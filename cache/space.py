@@ -27,7 +27,6 @@ from .space_values import Held, Limits, SsdSnapshot
 from .tier_choice import TierChoice
 from .usage import UsageTable
 
-
 MOST_WANTED = 1_000
 
 
