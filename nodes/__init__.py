@@ -14,5 +14,6 @@ def all_nodes() -> list[type]:
     from .keeping import Evict, Pin
     from .load_checkpoint import LoadCheckpoint
     from .prefetch import Prefetch, WaitForModels
+    from .warm_set import MakeWarmSet
 
-    return [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, BucketBrowser, CacheStatus]
+    return [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus]

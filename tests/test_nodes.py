@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 from PIL import Image
 
 from rig.checkpoints import models
@@ -17,7 +18,7 @@ from rig.seaweed import Seaweed
 from rig.workflows import Graph, node, text_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
-NODES = ("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "Browser", "Status")
+NODES = ("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status")
 TINY = "checkpoints/tiny.safetensors"
 LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "ko", "ru")
 
@@ -83,6 +84,19 @@ def test_prefetch_wait_pin_evict_and_status_say_what_they_did(comfy: ComfyServer
     assert "RAM: " in shown(run) and "SSD: " in shown(run) and "Bucket: " in shown(run)
     with Image.open(run.images[0]) as picture:
         assert picture.width == 960 and len(picture.convert("RGB").getcolors(1 << 16) or ()) > 5
+
+
+def test_a_warm_set_lists_the_bucket_models_of_its_workflow(comfy: ComfyServer) -> None:
+    graph = text_to_image("tiny.safetensors", lora="tiny.safetensors")
+    graph["1"] = node("ModelStreamWarmSet", tier="ssd", file_name="mine")
+    text = shown(comfy.prompt(graph).expect())
+    assert [(m["folder"], m["name"]) for m in tomllib.loads(text)["models"]] == [
+        ("checkpoints", "tiny.safetensors"),
+        ("loras", "tiny.safetensors"),
+    ]
+    assert (comfy.base / "output" / "model-stream" / "mine.toml").read_text() == text
+    with pytest.raises(Refused, match="file_name"):
+        comfy.prompt(one("WarmSet", tier="ssd", file_name="../../mine"))
 
 
 def test_what_nodes_do_happens_in_every_prompt(comfy: ComfyServer) -> None:
