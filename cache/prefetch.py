@@ -24,10 +24,11 @@ from ..storage.events import Event, EventBus, Evicted, PrefetchDecided, TierDegr
 from ..storage.landing import Priority
 from .operations import RAM, SSD
 from .prefetch_credit import Credit
-from .prefetch_policy import Depth, QueuePlan, Skipped, Step, Tiers, Wish, lanes, plan_queue
+from .prefetch_policy import Depth, Prices, QueuePlan, Skipped, Step, Tiers, Wish, lanes, plan_queue
 from .prefetch_score import Scores
 
 if TYPE_CHECKING:
+    from .prefetch_guess import Guesses
     from .store import Cache
     from .warming import Warming
 
@@ -80,6 +81,8 @@ class Prefetcher:
         self._cache = cache
         self._bus = bus
         self._wishes = wishes
+        self.guesses: Guesses | None = None
+        """what may be wanted next, once the queue has all it wants"""
         self._loaded = loaded
         self._clock = clock
         self._credit = Credit(settings.rate_limit_bytes_per_s, clock)
@@ -170,7 +173,8 @@ class Prefetcher:
 
     def _look(self) -> None:
         wishes = [] if self.paused else self._wishes()
-        if not wishes and not self._running:
+        guessing = self.guesses is not None and not self.paused and not self.quiet and self.guesses.any()
+        if not wishes and not self._running and not guessing:
             self._failed.clear()
             self._no_room_s.clear()
             self._planned = ()
@@ -183,8 +187,19 @@ class Prefetcher:
         tiers = self._tiers(cache, wishes)
         plan = plan_queue(self._possible(wishes), tiers, self._depth())
         self._keep(cache, plan, tiers)
+        if guessing and not plan.steps:
+            plan = self._guessed(cache, tiers, plan)
         self._agree_with(cache, plan)
         self.scores.expire()
+
+    def _guessed(self, cache: Cache, tiers: Tiers, plan: QueuePlan) -> QueuePlan:
+        """The queue has all it wants: what is only probable."""
+        assert self.guesses is not None
+        prices = Prices(self.settings.second_price, self.scores.ssd, self.scores.bucket)
+        running = [run.step for run in self._running.values()]
+        wanted = {obj.id.digest for kept in plan.keep.values() for obj in kept}
+        steps, skipped = self.guesses.steps(tiers, prices, running, cache.plan_room, wanted, self._clock())
+        return replace(plan, steps=steps, skipped=(*plan.skipped, *skipped))
 
     def _depth(self) -> Depth:
         return Depth(self.settings.prompts, self.quiet)
@@ -272,6 +287,8 @@ class Prefetcher:
             return
         if step.from_bucket:
             self._credit.spend(step.obj.size_bytes)
+        if self.guesses is not None and step.source == "learned":
+            self.guesses.started(step, self._clock())
         self.scores.started(step.obj, step.tier, step.source)
         self._tell(step.obj, "fetch", step.tier, step.source, step.reason, step.p)
 
@@ -309,7 +326,7 @@ class Prefetcher:
     # -- telling -------------------------------------------------------------------------------------------------------
     def _tell_skip(self, skip: Skipped) -> None:
         if skip.reason != "there already":
-            self._tell(skip.obj, "skip", "", skip.source, skip.reason, 1.0)
+            self._tell(skip.obj, "skip", "", skip.source, skip.reason, skip.p)
 
     def _tell(self, obj: Any, action: str, tier: str, source: str, reason: str, p: float) -> None:
         """Each decision once, until it changes."""

@@ -17,6 +17,7 @@ from ..storage.landing import Priority
 from ..storage.objects import RemoteObject
 from .operations import RAM, SSD
 from .policy import TierSpeed
+from .predict_price import worth
 
 SMALL_BYTES = 256 << 20
 LANES_MAX = 4
@@ -66,6 +67,7 @@ class Skipped:
     obj: RemoteObject
     source: str
     reason: str
+    p: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,12 +215,12 @@ def price_guesses(
             continue
         on_ssd = digest in tiers.on_ssd
         if len(steps) >= prices.per_prompt:
-            skipped.append(Skipped(guess.obj, "learned", "enough guesses for one prompt"))
+            skipped.append(Skipped(guess.obj, "learned", "enough guesses for one prompt", guess.p))
             continue
         tier, seconds = (RAM, prices.ssd.reload_s(size)) if on_ssd else (SSD, prices.bucket.reload_s(size))
         why = _not_worth(guess, tier, seconds, prices, left, displaced_s)
         if why:
-            skipped.append(Skipped(guess.obj, "learned", why))
+            skipped.append(Skipped(guess.obj, "learned", why, guess.p))
             continue
         left -= 0 if on_ssd else size
         steps.append(
@@ -238,4 +240,4 @@ def _not_worth(
     if lost_s is None:
         return "there is no room that nobody needs"
     gain_s, cost_s = guess.p * seconds, lost_s + prices.second_price * seconds
-    return "" if gain_s > cost_s else f"{gain_s:.2f} s expected gain, {cost_s:.2f} s price"
+    return "" if worth(guess.p, seconds, lost_s, prices.second_price) else f"{gain_s:.2f} s expected gain, {cost_s:.2f} s price"

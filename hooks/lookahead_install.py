@@ -65,8 +65,10 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
         return
     if warm is not None:
         sources.loaded = warm.loaded
-    if not runtime.config.prefetch.look_ahead:
+    config = runtime.config.prefetch
+    if not (config.look_ahead or config.learned):
         return
+    from .learning_install import install_learning
     from .lookahead import LookAhead
     from .lookahead_find import Finder
     from .lookahead_shapes import ComfyShapes
@@ -78,15 +80,24 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
             prefetcher.poke()
 
     seam = QueueSeam(prefetcher.poke, make_room)
-    ahead = LookAhead(
-        seam.queued, Finder(runtime.catalog, runtime.config), ComfyShapes(), runtime.bus, most=runtime.config.prefetch.prompts_max
-    )
+    finder = Finder(runtime.catalog, runtime.config)
+    ahead = LookAhead(seam.queued, finder, ComfyShapes(), runtime.bus, most=config.prompts_max)
     seam.undo_with(ahead.close)
     seams.put_on(seam)
     if not any(state.name == seam.name and state.state == "on" for state in seams.states()):
         ahead.close()
         return
-    sources.queue = ahead.wishes
+    learned = install_learning(runtime, seam, ahead, finder, prefetcher.poke) if config.learned else None
+    if learned is not None:
+        prefetcher.guesses = learned.guesses
+        seam.undo_with(learned.learning.close)
+
+    def queue() -> list[Wish]:
+        if learned is not None:
+            learned.ran.look(seam.queued())
+        return ahead.wishes() if config.look_ahead else []
+
+    sources.queue = queue
     if warm is not None:
         before = warm.changed
 

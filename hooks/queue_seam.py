@@ -7,6 +7,7 @@ queued is read afterwards, from the queue's own cheap copy, so that a thousand c
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ class QueuedPrompt:
     prompt: Mapping[str, Any]
     targets: tuple[str, ...]
     running: bool
+    client: str = ""
+    """who queued it, as ComfyUI names him"""
 
 
 class QueueSeam(Seam):
@@ -38,6 +41,8 @@ class QueueSeam(Seam):
         super().__init__()
         self._changed = changed
         self._ended = ended
+        self.taken: deque[QueuedPrompt] = deque(maxlen=0)
+        """what the thread that runs prompts took since somebody emptied this; who wants that gives it a length"""
 
     def problem(self) -> str:
         owner = _owner()
@@ -51,7 +56,7 @@ class QueueSeam(Seam):
         owner = _owner()
         for method in CHANGES:
             self.wrap(owner, method, self._tell(self._changed))
-        self.wrap(owner, "get", self._tell(self._changed, when_something=True))
+        self.wrap(owner, "get", self._taking)
         self.wrap(owner, "task_done", self._tell(self._after_prompt))
 
     def queued(self) -> tuple[QueuedPrompt, ...]:
@@ -70,14 +75,26 @@ class QueueSeam(Seam):
         self._ended()
         self._changed()
 
-    def _tell(self, tell: Callable[[], None], *, when_something: bool = False) -> Callable[..., Any]:
+    def _taking(self, original: Wrapped, *args: Any, **kwargs: Any) -> Any:
+        """``get``: (item, its number), or None after a time-out."""
+        result = original(*args, **kwargs)
+        if result is not None:
+            try:
+                prompt = _queued(result[0], running=True)
+                if prompt is not None:
+                    self.taken.append(prompt)
+                self._changed()
+            except Exception as error:
+                self.ours_failed(error)
+        return result
+
+    def _tell(self, tell: Callable[[], None]) -> Callable[..., Any]:
         def replacement(original: Wrapped, *args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
-            if result is not None or not when_something:
-                try:
-                    tell()
-                except Exception as error:
-                    self.ours_failed(error)
+            try:
+                tell()
+            except Exception as error:
+                self.ours_failed(error)
             return result
 
         return replacement
@@ -86,8 +103,11 @@ class QueueSeam(Seam):
 def _queued(item: Any, *, running: bool) -> QueuedPrompt | None:
     """(number, id, prompt, extra data, outputs to execute, …): later versions only added to the end."""
     try:
-        prompt, targets = item[2], item[4]
-        return QueuedPrompt(str(item[1]), prompt, tuple(str(t) for t in targets), running) if isinstance(prompt, Mapping) else None
+        prompt, extra, targets = item[2], item[3], item[4]
+        if not isinstance(prompt, Mapping):
+            return None
+        client = str(extra.get("client_id") or "") if isinstance(extra, Mapping) else ""
+        return QueuedPrompt(str(item[1]), prompt, tuple(str(t) for t in targets), running, client)
     except (TypeError, LookupError):
         return None
 

@@ -25,6 +25,8 @@ class PrefetchConfig:
     """also what the graph that is open in the browser names, onto the SSD"""
     learned: bool = key(boolean(), True)
     """what past use says will be wanted next"""
+    learned_boosting: bool = key(boolean(), False)
+    """also train a model of gradient boosting at quiet times, used only while it beats the counts (scikit-learn)"""
     learned_per_prompt: int = key(integer(0, 100), 2)
     from_bucket: bool = key(boolean(), False)
     """whether a guess may be fetched from a bucket, or only from the SSD into RAM"""
