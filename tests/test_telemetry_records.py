@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -568,3 +570,32 @@ def test_a_figure_that_is_not_there_has_no_sample() -> None:
     assert 'comfyui_gpu_memory_bytes{gpu_id="0"} 3.0' in text
     assert "comfyui_gpu_temperature_celsius" not in text
     assert "comfyui_queue_depth" not in text
+
+
+@pytest.mark.root
+def test_a_real_disk_that_is_full_costs_the_history_and_nothing_else(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k,mode=0700", "none", str(small)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("this machine may not mount a tmpfs")
+    try:
+        rig = Rig(store=_open_store, folder=small / "telemetry")
+        busy_day(rig)
+        rig.look(61)
+        with contextlib.suppress(OSError), open(small / "filler", "wb", buffering=0) as filler:
+            while filler.write(b"x" * 4096):
+                pass
+        for number in range(100):
+            rig.emit(loaded(key=f"{number}-" + "k" * 200))
+        rig.look(61)
+        assert [e.part for e in rig.told if isinstance(e, TelemetryDegraded)] == ["history"]
+        assert rig.telemetry.uses.by_subject().keys() >= {f"near:checkpoints/99-{'k' * 200}"}
+        (small / "filler").unlink()
+        rig.look(400)
+        assert rig.telemetry._history is not None
+        assert rig.telemetry._history.trouble == ""
+        rig.telemetry.close()
+        assert rig.bus.subscriber_errors == 0
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False, capture_output=True)
