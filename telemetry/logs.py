@@ -27,6 +27,7 @@ LEVELS: Mapping[type[Event], int] = {
     events.PartRetried: logging.DEBUG,
     events.PartHedged: logging.DEBUG,
     events.ConnectionsChanged: logging.DEBUG,
+    events.TransferStarted: logging.DEBUG,  # its end says all of it
     events.SeamChanged: logging.DEBUG,  # a seam that does not fit is told by hooks/seam.py itself
     events.TierHit: logging.DEBUG,
     events.TierMiss: logging.DEBUG,
@@ -41,6 +42,7 @@ LEVELS: Mapping[type[Event], int] = {
     events.CorruptionFound: logging.ERROR,
     events.LoadFailed: logging.ERROR,
     events_comfy.HttpRequest: logging.DEBUG,
+    events_comfy.ExecutionStart: logging.DEBUG,
     events_comfy.ExecutionProgress: logging.DEBUG,
     events_comfy.QueueOperation: logging.DEBUG,
     events_comfy.ResourceUsage: logging.DEBUG,
