@@ -60,6 +60,7 @@ class Counting:
             ev.CatalogRefreshed: self._listed,
             ev.CatalogRefreshFailed: self._not_listed,
             ev.TierDegraded: self._degraded,
+            ev.PrefetchScored: self._scored,
             cf.HttpRequest: self._request,
             cf.QueueOperation: self._queued,
             cf.ExecutionStart: self._started,
@@ -179,6 +180,9 @@ class Counting:
     def _degraded(self, e: ev.TierDegraded, now_s: float) -> None:
         component = f"tier_{e.tier}" if e.tier in SERIES_LEVELS else e.tier
         self._r.tally.count("comfyui_errors", e.code, component)
+
+    def _scored(self, e: ev.PrefetchScored, now_s: float) -> None:
+        self._r.tally.count("comfyui_prefetches", e.outcome)
 
     def _telemetry_degraded(self, e: cf.TelemetryDegraded, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, e.part)

@@ -109,6 +109,20 @@ def _warm_ended(e: events.WarmFinished) -> dict[str, Any]:
     return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.wire_bytes, "seconds": e.seconds, "reason": outcome, "text": text}
 
 
+def _decided(e: events.PrefetchDecided) -> dict[str, Any]:
+    text = f"{basename(e.subject)}: {e.action} ahead, {e.source}: {e.reason}"
+    return _about(e, "prefetch", text, tier=e.tier, size_bytes=e.size_bytes, reason=e.action)
+
+
+def _scored(e: events.PrefetchScored) -> dict[str, Any]:
+    text = f"{basename(e.subject)} was fetched ahead into {e.tier}: {e.outcome}"
+    return _about(e, "prefetch", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.outcome)
+
+
+def _missing(e: events.ModelsMissing) -> dict[str, Any]:
+    return {"kind": "load_failed", "name": e.names[0] if e.names else "", "reason": "missing", "text": f"not found: {', '.join(e.names)}"}
+
+
 def _executed(e: events_comfy.ExecutionComplete) -> dict[str, Any]:
     return {"kind": "execution", "seconds": e.seconds, "reason": e.status, "text": f"a prompt ended after {e.seconds:.1f} s: {e.status}"}
 
@@ -150,6 +164,9 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.Verified: _verified,
     events.WarmStarted: _warmed,
     events.WarmFinished: _warm_ended,
+    events.PrefetchDecided: _decided,
+    events.PrefetchScored: _scored,
+    events.ModelsMissing: _missing,
     events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),

@@ -27,6 +27,9 @@ LEVELS: Mapping[type[Event], int] = {
     events.PartRetried: logging.DEBUG,
     events.PartHedged: logging.DEBUG,
     events.ConnectionsChanged: logging.DEBUG,
+    events.PrefetchDecided: logging.DEBUG,
+    events.PrefetchScored: logging.DEBUG,
+    events.ModelsMissing: logging.WARNING,
     events.TransferStarted: logging.DEBUG,  # its end says all of it
     events.SeamChanged: logging.DEBUG,  # a seam that does not fit is told by hooks/seam.py itself
     events.TierHit: logging.DEBUG,
@@ -136,7 +139,7 @@ class EventLog:
         if self._structlog is None:  # two threads may both build one: they are equal
             self._structlog = self._build()
         name, more = NAMES.get(type(event)) or (snake_case(type(event).__name__), {})
-        fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event)}
+        fields = {f.name: _plain(getattr(event, f.name)) for f in dataclasses.fields(event)}
         self._structlog.log(level, name, **more, **{k: v for k, v in self._bound(event).items() if k not in fields}, **fields)
 
     def _build(self) -> Any:
@@ -157,6 +160,11 @@ class EventLog:
             if isinstance(value, str):
                 event[name] = self._redactor.text(value)
         return event
+
+
+def _plain(value: Any) -> Any:
+    """A list of names is one text, so that it is cleaned like any other."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def snake_case(name: str) -> str:

@@ -59,7 +59,7 @@ def logged() -> Iterator[Logged]:
 
 def sample(kind: type[events.Event]) -> events.Event:
     """An event of this kind with made-up fields."""
-    made = {"int": 3, "float": 0.5, "str": "word", "bool": True}
+    made = {"int": 3, "float": 0.5, "str": "word", "bool": True, "tuple[str, ...]": ("one", "two")}
     return kind(**{f.name: made[str(f.type)] for f in fields(kind)})
 
 

@@ -24,6 +24,7 @@ from modelstream.storage.events import (
     EventBus,
     Evicted,
     ModelLoaded,
+    PrefetchScored,
     Stored,
     TierHit,
     TransferFinished,
@@ -334,6 +335,15 @@ def test_without_a_price_money_is_unknown_and_never_zero() -> None:
 def test_a_gpu_is_priced_by_its_name(name: str, expected: tuple[float, str] | None) -> None:
     assert gpu_price(name, {}, None) == expected
     assert gpu_price(name, {"nvidia": 1.0}, 2.0) == (2.0, "configuration")
+
+
+def test_what_was_fetched_ahead_is_counted_by_what_came_of_it() -> None:
+    rig = Rig()
+    for outcome in ("useful", "useful", "late", "wasted", "<b>"):
+        rig.emit(PrefetchScored("near:a", "ram", "queue", outcome, 1, 1, 0.5))
+    counted = {row[0]: count for row, count in rig.telemetry.tally.counters()["comfyui_prefetches"].items()}
+    assert counted == {"useful": 2, "late": 1, "wasted": 1, OTHER: 1}
+    assert rig.telemetry.feed.last == 5
 
 
 # -- who waits -------------------------------------------------------------------------------------------------------------
