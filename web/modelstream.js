@@ -131,6 +131,7 @@ function openTab(app2, id, open) {
 var main_default = {
   modelStream: {
     tier: { vram: "VRAM", ram: "RAM", ssd: "SSD", bucket: "Bucket" },
+    place: { vram: "VRAM", ram: "RAM", ssd: "the SSD", bucket: "the bucket", warm: "the loaded models" },
     letter: { vram: "V", ram: "R", ssd: "S", bucket: "B" },
     legend: { leased: "in use", used: "kept", pinned: "pinned", reserved: "arriving" },
     phase: {
@@ -183,6 +184,7 @@ var main_default = {
       reserved: "{size} arriving",
       readOnly: "cannot be written",
       noVram: "no graphics card",
+      noCard: "no graphics card: they live in RAM",
       off: "switched off",
       opening: "The caches are being opened…",
       here: "{share} of it is kept on this machine",
@@ -2264,12 +2266,12 @@ var modelStyles = i`
     background: var(--ms-raised);
   }
   .narrow .columns {
-    grid-template: "name name name name acts" 24px "where size used uses acts" 20px / auto auto minmax(0, 1fr) 0 auto;
+    grid-template: "name name name acts acts" 26px "where size used uses uses" 20px / auto auto minmax(0, 1fr) auto auto;
     align-content: center;
   }
   @container (min-width: 330px) {
     .narrow .columns {
-      grid-template-columns: 72px 58px auto minmax(0, 1fr) auto;
+      grid-template-columns: 72px 58px minmax(0, 1fr) auto auto;
     }
     .narrow .size {
       text-align: end;
@@ -2325,6 +2327,13 @@ var modelStyles = i`
     overflow: hidden;
     text-overflow: ellipsis;
     white-space: nowrap;
+  }
+  .folder {
+    flex: none;
+    font-size: 12px;
+  }
+  .narrow .folder {
+    display: none;
   }
   .name button:hover bdi {
     text-decoration: underline;
@@ -2813,6 +2822,7 @@ var Models = class extends Part {
         >
           <bdi>${name}</bdi>
         </button>
+        <span class="folder muted">${row.folder}</span>
         ${row.leased ? b2`<span class="pill">${this.t("models.inUse")}</span>` : A}
       </div>
       <div role="cell" class="where">${this.chips(row)}</div>
@@ -3407,7 +3417,7 @@ var Setup = class extends Part {
     const { setup, problem } = status;
     if (status.configured && !status.enabled) return b2`<p>${this.t("setup.disabled")}</p>`;
     return b2`
-      ${problem ? b2`<p class="problem" role="alert">${problem}</p>` : b2`<p>${this.t("setup.intro")}</p>`}
+      ${problem && status.health.code !== "not_configured" ? b2`<p class="problem" role="alert">${problem}</p>` : b2`<p>${this.t("setup.intro")}</p>`}
       ${setup ? b2`<ol>
               <li>
                 <p>${this.t(setup.found ? "setup.edit" : "setup.create")}</p>
@@ -3523,14 +3533,15 @@ var TierMap = class extends Part {
     if (tier.leased_bytes) said.push(this.t("tiers.leased", { size: this.bytes(tier.leased_bytes) }));
     if (tier.pinned_bytes) said.push(this.t("tiers.pinned", { size: this.bytes(tier.pinned_bytes) }));
     if (tier.reserved_bytes) said.push(this.t("tiers.reserved", { size: this.bytes(tier.reserved_bytes) }));
+    if (name === "vram" && this.feed.status?.gpus?.length === 0) said.push(this.t("tiers.noCard"));
     if (name !== "vram" && !tier.writable) said.push(this.t("tiers.readOnly"));
     return said.join(" · ");
   }
-  /** What a full bar stands for where the tier has no budget of its own. */
+  /** What a full bar stands for: the budget; without one, for VRAM all memory of the cards, else all that the buckets hold. */
   scale(name, tier) {
     const cards = this.feed.status?.gpus?.reduce((sum, one) => sum + (one.memory_total_bytes ?? 0), 0) ?? 0;
-    const known = tier.budget_bytes ?? (name === "vram" && cards ? cards : 0);
-    return Math.max(known, tier.used_bytes + tier.reserved_bytes, 1);
+    const whole = tier.budget_bytes ?? (name === "vram" && cards || (this.feed.status?.tiers.bucket?.used_bytes ?? 0));
+    return Math.max(whole, tier.used_bytes + tier.reserved_bytes, 1);
   }
   tier(name, tier) {
     const label = this.t(`tier.${name}`);
@@ -8023,13 +8034,17 @@ var PROBLEMS = /* @__PURE__ */ new Set(["load_failed", "corruption", "degraded"]
 function isProblem(event) {
   return PROBLEMS.has(event.kind) || event.kind === "catalog" && /fail/.test(event.reason) || event.kind === "alert" && event.reason !== "cleared";
 }
+function isNoise(event) {
+  return event.kind === "transfer" && event.reason === event.subject;
+}
 function reasonText(reason) {
   return texts.has(`reason.${reason}`) ? texts.get(`reason.${reason}`) : visible(reason);
 }
 function eventText(event) {
   const key = `event.${event.kind}`;
   if (!texts.has(key) || !event.name) return visible(event.text);
-  const tier = texts.has(`tier.${event.tier}`) ? texts.get(`tier.${event.tier}`) : event.tier;
+  if (event.kind === "transfer" && event.reason !== "finished") return visible(event.text);
+  const tier = texts.has(`place.${event.tier}`) ? texts.get(`place.${event.tier}`) : event.tier;
   const facts = [];
   if (event.size_bytes) facts.push(bytes(texts.locale, event.size_bytes));
   if (event.seconds) facts.push(duration(texts.locale, event.seconds));
@@ -8243,7 +8258,7 @@ var Timeline = class extends Part {
   }
   events() {
     const wanted = (event) => this.kinds === "all" ? true : this.kinds === "problem" ? isProblem(event) : this.kinds === "evict" ? event.kind === "evict" : ["load", "transfer"].includes(event.kind);
-    const shown = this.feed.events.filter(wanted).slice(-SHOWN).reverse();
+    const shown = this.feed.events.filter((event) => wanted(event) && !isNoise(event)).slice(-SHOWN).reverse();
     return b2`<div class="events">
         <span class="muted">${this.t("timeline.events")}</span>
         <select aria-label=${this.t("timeline.kinds")} @change=${(event) => this.kinds = event.target.value}>

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .actions import change, is_idle, row_of, upload_variant, wait_until
-from .browser import NEWEST_FRONTEND, PanelPage, chromium, without_banner
+from .browser import PanelPage, chromium, without_banner
 from .checkpoints import ROOT, models
 from .comfy import ComfyServer
 from .seaweed import Seaweed
@@ -101,9 +101,8 @@ def panel(browser: Any, server: ComfyServer, folder: Path) -> None:
 
 
 def unconfigured(browser: Any, folder: Path) -> None:
-    args = ("--front-end-root", str(NEWEST_FRONTEND)) if NEWEST_FRONTEND.is_dir() else ()
-    with ComfyServer(args=args) as server:
-        page = PanelPage(browser, server, size=(900, 720), theme="dark").open(380)
+    with ComfyServer() as server:
+        page = PanelPage(browser, server, size=(1100, 720), theme="dark").open(400)
         page.find("modelstream-setup").wait_for()
         settle(page)
         take(page, folder / "panel-setup.png")

@@ -63,6 +63,8 @@ class Tour:
         events = self._news()
         for event in events:
             self._tell(f"  {event['text']}")
+        if not events:
+            self._tell("  the model was still loaded, and ready at once")
         threading.Event().wait(self._pace_s)
         names = {self.first, self.second}
         return Step(name, tuple(e["tier"] or e["reason"] for e in events if e["kind"] == "load" and e["name"] in names))
@@ -93,4 +95,4 @@ class Tour:
         answer = self.server.get("/modelstream/events", since=str(self._seen), limit="500")
         self._seen = answer["last"]
         wanted = {"load", "load_failed", "transfer", "evict", "store", "pin", "prefetch"}
-        return [event for event in answer["events"] if event["kind"] in wanted]
+        return [event for event in answer["events"] if event["kind"] in wanted and event["text"] != event.get("subject")]

@@ -10,6 +10,11 @@ export function isProblem(event: Event): boolean {
   return PROBLEMS.has(event.kind) || (event.kind === "catalog" && /fail/.test(event.reason)) || (event.kind === "alert" && event.reason !== "cleared");
 }
 
+/** Not worth a line: a transfer that ended before it began (the same bytes were here under another name, or nobody waited). */
+export function isNoise(event: Event): boolean {
+  return event.kind === "transfer" && event.reason === event.subject;
+}
+
 export function reasonText(reason: string): string {
   return texts.has(`reason.${reason}`) ? texts.get(`reason.${reason}`) : visible(reason);
 }
@@ -17,7 +22,8 @@ export function reasonText(reason: string): string {
 export function eventText(event: Event): string {
   const key = `event.${event.kind}`;
   if (!texts.has(key) || !event.name) return visible(event.text);
-  const tier = texts.has(`tier.${event.tier}`) ? texts.get(`tier.${event.tier}`) : event.tier;
+  if (event.kind === "transfer" && event.reason !== "finished") return visible(event.text);
+  const tier = texts.has(`place.${event.tier}`) ? texts.get(`place.${event.tier}`) : event.tier;
   const facts: string[] = [];
   if (event.size_bytes) facts.push(bytes(texts.locale, event.size_bytes));
   if (event.seconds) facts.push(duration(texts.locale, event.seconds));

@@ -79,12 +79,12 @@ export const modelStyles = css`
     background: var(--ms-raised);
   }
   .narrow .columns {
-    grid-template: "name name name name acts" 24px "where size used uses acts" 20px / auto auto minmax(0, 1fr) 0 auto;
+    grid-template: "name name name acts acts" 26px "where size used uses uses" 20px / auto auto minmax(0, 1fr) auto auto;
     align-content: center;
   }
   @container (min-width: 330px) {
     .narrow .columns {
-      grid-template-columns: 72px 58px auto minmax(0, 1fr) auto;
+      grid-template-columns: 72px 58px minmax(0, 1fr) auto auto;
     }
     .narrow .size {
       text-align: end;
@@ -140,6 +140,13 @@ export const modelStyles = css`
     overflow: hidden;
     text-overflow: ellipsis;
     white-space: nowrap;
+  }
+  .folder {
+    flex: none;
+    font-size: 12px;
+  }
+  .narrow .folder {
+    display: none;
   }
   .name button:hover bdi {
     text-decoration: underline;

@@ -235,6 +235,7 @@ export class Models extends Part {
         >
           <bdi>${name}</bdi>
         </button>
+        <span class="folder muted">${row.folder}</span>
         ${row.leased ? html`<span class="pill">${this.t("models.inUse")}</span>` : nothing}
       </div>
       <div role="cell" class="where">${this.chips(row)}</div>

@@ -81,7 +81,7 @@ export class Setup extends Part {
     const { setup, problem } = status;
     if (status.configured && !status.enabled) return html`<p>${this.t("setup.disabled")}</p>`;
     return html`
-      ${problem ? html`<p class="problem" role="alert">${problem}</p>` : html`<p>${this.t("setup.intro")}</p>`}
+      ${problem && status.health.code !== "not_configured" ? html`<p class="problem" role="alert">${problem}</p>` : html`<p>${this.t("setup.intro")}</p>`}
       ${setup
         ? html`<ol>
               <li>

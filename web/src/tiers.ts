@@ -105,15 +105,16 @@ export class TierMap extends Part {
     if (tier.leased_bytes) said.push(this.t("tiers.leased", { size: this.bytes(tier.leased_bytes) }));
     if (tier.pinned_bytes) said.push(this.t("tiers.pinned", { size: this.bytes(tier.pinned_bytes) }));
     if (tier.reserved_bytes) said.push(this.t("tiers.reserved", { size: this.bytes(tier.reserved_bytes) }));
+    if (name === "vram" && this.feed.status?.gpus?.length === 0) said.push(this.t("tiers.noCard"));
     if (name !== "vram" && !tier.writable) said.push(this.t("tiers.readOnly"));
     return said.join(" · ");
   }
 
-  /** What a full bar stands for where the tier has no budget of its own. */
+  /** What a full bar stands for: the budget; without one, for VRAM all memory of the cards, else all that the buckets hold. */
   private scale(name: TierName, tier: Tier): number {
     const cards = this.feed.status?.gpus?.reduce((sum, one) => sum + (one.memory_total_bytes ?? 0), 0) ?? 0;
-    const known = tier.budget_bytes ?? (name === "vram" && cards ? cards : 0);
-    return Math.max(known, tier.used_bytes + tier.reserved_bytes, 1);
+    const whole = tier.budget_bytes ?? ((name === "vram" && cards) || (this.feed.status?.tiers.bucket?.used_bytes ?? 0));
+    return Math.max(whole, tier.used_bytes + tier.reserved_bytes, 1);
   }
 
   private tier(name: TierName, tier: Tier | null | undefined): TemplateResult {

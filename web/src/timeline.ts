@@ -5,7 +5,7 @@ import { Part, define, remember, remembered } from "./element";
 import { Chart, chartStyles, type Drawing, type Line } from "./chart";
 import { Away, Refused } from "./client";
 import type { Event, Series } from "./contract";
-import { eventText, isProblem } from "./event-text";
+import { eventText, isNoise, isProblem } from "./event-text";
 import { texts } from "./i18n";
 import { bytes, clock } from "./units";
 
@@ -232,7 +232,7 @@ export class Timeline extends Part {
   private events(): TemplateResult {
     const wanted = (event: Event) =>
       this.kinds === "all" ? true : this.kinds === "problem" ? isProblem(event) : this.kinds === "evict" ? event.kind === "evict" : ["load", "transfer"].includes(event.kind);
-    const shown = this.feed.events.filter(wanted).slice(-SHOWN).reverse();
+    const shown = this.feed.events.filter((event) => wanted(event) && !isNoise(event)).slice(-SHOWN).reverse();
     return html`<div class="events">
         <span class="muted">${this.t("timeline.events")}</span>
         <select aria-label=${this.t("timeline.kinds")} @change=${(event: InputEvent) => (this.kinds = (event.target as HTMLSelectElement).value as Kinds)}>
