@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot")
 
 
 def main() -> int:
@@ -47,6 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
         from . import policy as bench  # type: ignore[no-redef]
     elif arguments.name == "predict":
         from . import predict as bench  # type: ignore[no-redef]
+    elif arguments.name == "lookahead":
+        from . import lookahead as bench  # type: ignore[no-redef]
+    elif arguments.name == "boot":
+        from . import boot as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
@@ -59,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
         more["cheap_server"] = arguments.cheap_server
-    if arguments.name in ("policy", "predict"):
+    if arguments.name in ("policy", "predict", "lookahead", "boot"):
         beside = arguments.json.with_suffix(".png") if arguments.json else None
         more = {"trace": arguments.trace, "plot": arguments.plot or beside}
     return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)
