@@ -24,7 +24,6 @@ from .context import executing
 from .folders import all_views
 from .listing import ListingSeam
 from .lookahead_install import Sources, start_prefetch
-from .observe import deliver_alerts, start_telemetry
 from .panel_json import health
 from .resolving import ResolvingSeam
 from .runtime import Places, Runtime
@@ -137,6 +136,8 @@ class Extension:
         else:
             self._undo.append(_start_logging(config, self.bus, self._bound))
             runtime = self.runtime = Runtime(config, Places(state=self.directory, ssd=self.directory / "cache"), self.bus)
+            from .observe import deliver_alerts, start_telemetry  # not where nothing is configured
+
             self.telemetry = start_telemetry(runtime, self.panel_open)
             if self.telemetry is not None:
                 self._undo.append(self.telemetry.close)

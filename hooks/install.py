@@ -9,9 +9,9 @@ from typing import Any
 from ..storage import environment
 from .boot import Extension, extension
 from .guard import Guard
-from .observe import make_site
 from .routes import add_routes
 from .seam import place_of
+from .site import Site
 
 LOG = logging.getLogger("modelstream")
 
@@ -77,6 +77,14 @@ def _watch_comfyui(ours: Extension) -> None:
         ours.seams.put_on(RequestsSeam(ours.bus))
 
 
+def _site(ours: Extension, guard: Guard) -> Site:
+    if ours.runtime is None:
+        return Site(ours.config, ours.bus, ours.status)
+    from .observe import make_site
+
+    return make_site(ours, ours.runtime, guard)
+
+
 def _routes(ours: Extension) -> None:
     server = _server()
     if server is None:
@@ -90,7 +98,7 @@ def _routes(ours: Extension) -> None:
     )
     if guard.rules.public and not guard.rules.admin_token:
         LOG.warning("[modelstream] ComfyUI listens on the network and there is no admin token: nothing can be changed over HTTP")
-    add_routes(server.routes, guard, make_site(ours, guard))
+    add_routes(server.routes, guard, _site(ours, guard))
 
 
 def _server() -> Any:

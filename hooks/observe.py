@@ -94,11 +94,9 @@ def _open_store(folder: Path, max_bytes: int) -> Any:
     return open_store(folder, max_bytes, LongRows)
 
 
-def make_site(ours: Extension, guard: Guard) -> Site:
+def make_site(ours: Extension, runtime: Runtime, guard: Guard) -> Site:
     """For the routes.  Panels get alerts at once; where everybody may read, every browser does."""
-    runtime, telemetry, config = ours.runtime, ours.telemetry, ours.config
-    if runtime is None:
-        return Site(config, ours.bus, ours.status)
+    telemetry, config = ours.telemetry, ours.config
     panels = Panels(
         _send,
         tick_of(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ..telemetry.alert_rules import CRITICAL
 from .figures import tier_figures, transfers
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ def health(*, configured: bool, enabled: bool, problem: str, runtime: Runtime | 
     alerts = telemetry.alerts.active() if telemetry is not None else ()
     if alerts:
         worst = alerts[0]
-        level = "critical" if worst.severity == CRITICAL else "warning"
+        level = "critical" if worst.severity == "critical" else "warning"
         return _health(level, "alert", _sentence(worst.message), rule=worst.rule, more=len(alerts) - 1)
     states = runtime.catalog.states()
     down = next((s for s in states if s.error is not None), None)

@@ -6,7 +6,6 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..telemetry.series import GAUGES, NAMES, SPANS
 from .bodies import DIGEST, Refused, in_thread
 from .models_table import BadQuery, Query
 from .panel_json import alert_rows, saved, savings
@@ -94,6 +93,8 @@ def _shown(site: Site, show: Any) -> Handler:
 
 
 def _series(site: Site, telemetry: Telemetry, query: dict[str, str]) -> Any:
+    from ..telemetry.series import GAUGES, NAMES, SPANS
+
     span = SPANS.get(query.get("span", "10m"))
     if span is None:
         raise Refused(400, "query", f"span: one of {', '.join(SPANS)}")
