@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel")
 
 
 def main() -> int:
@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         from . import lookahead as bench  # type: ignore[no-redef]
     elif arguments.name == "boot":
         from . import boot as bench  # type: ignore[no-redef]
+    elif arguments.name == "panel":
+        from . import panel as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)

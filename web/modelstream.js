@@ -366,7 +366,7 @@ var main_default = {
       heading: "Prefetch",
       off: "Prefetching is switched off.",
       empty: "Nothing is planned: no model is expected soon that is not here.",
-      accuracy: "{share} of what was fetched ahead was used.",
+      accuracy: "{share} of what was fetched ahead was there in time.",
       counts: "{useful} in time, {late} late, {wasted} unused",
       unmeasured: "Nothing was fetched ahead yet, so there is no accuracy to tell.",
       pause: "Pause",
@@ -2266,12 +2266,12 @@ var modelStyles = i`
     background: var(--ms-raised);
   }
   .narrow .columns {
-    grid-template: "name name name acts acts" 26px "where size used uses uses" 20px / auto auto minmax(0, 1fr) auto auto;
+    grid-template: "name name name acts acts" 26px "where size used used uses" 20px / auto auto minmax(0, 1fr) 36px 36px;
     align-content: center;
   }
   @container (min-width: 330px) {
     .narrow .columns {
-      grid-template-columns: 72px 58px minmax(0, 1fr) auto auto;
+      grid-template-columns: 72px 58px minmax(0, 1fr) 36px 36px;
     }
     .narrow .size {
       text-align: end;
@@ -7958,7 +7958,7 @@ var Chart = class {
       {
         width: Math.max(120, place.clientWidth),
         height: HEIGHT_PX,
-        padding: [8, 4, 0, 0],
+        padding: [8, 18, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 1) * 1.05] } },

@@ -63,7 +63,7 @@ export class Chart {
       {
         width: Math.max(120, place.clientWidth),
         height: HEIGHT_PX,
-        padding: [8, 4, 0, 0],
+        padding: [8, 18, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 1) * 1.05] } },

@@ -79,12 +79,12 @@ export const modelStyles = css`
     background: var(--ms-raised);
   }
   .narrow .columns {
-    grid-template: "name name name acts acts" 26px "where size used uses uses" 20px / auto auto minmax(0, 1fr) auto auto;
+    grid-template: "name name name acts acts" 26px "where size used used uses" 20px / auto auto minmax(0, 1fr) 36px 36px;
     align-content: center;
   }
   @container (min-width: 330px) {
     .narrow .columns {
-      grid-template-columns: 72px 58px minmax(0, 1fr) auto auto;
+      grid-template-columns: 72px 58px minmax(0, 1fr) 36px 36px;
     }
     .narrow .size {
       text-align: end;
