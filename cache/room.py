@@ -133,7 +133,7 @@ class Room(Space):
                 found = self._table.get(digest)
             if found is None:
                 return 0, ""
-            if digest in self._leased_now():
+            if self._is_leased(digest):
                 return 0, "leased"
             if digest in self._pinned_digests():
                 return 0, "pinned"
@@ -192,7 +192,7 @@ class Room(Space):
             return True  # another process was quicker
         except OSError:
             return False
-        if victim.digest in self._leased_now():
+        if self._is_leased(victim.digest):
             with contextlib.suppress(OSError):  # it is a miss then, the reader fetches it again
                 self._entries.put_back(victim.digest, taken)
                 return False
@@ -205,10 +205,15 @@ class Room(Space):
             return False  # a leftover now
         return True
 
-    def _leased_now(self) -> Set[str]:
+    def _is_leased(self, digest: str) -> bool:
+        """By this process or another.  Where the others cannot be asked it counts as leased."""
         with self._lock:
-            ours = set(self._table.leased)
-        return ours | self._lease_files.live()
+            if digest in self._table.leased:
+                return True
+        try:
+            return digest in self._lease_files.live()
+        except OSError:
+            return True
 
     def _no_room(self, obj: RemoteObject, size_bytes: int, lacking_bytes: int) -> NoRoom:
         shown, free_bytes = self.snapshot(writable=True), self._disk.free_bytes(self._layout.root)

@@ -19,12 +19,11 @@ from modelstream.cache import partial as partial_module
 from modelstream.cache.disk import Disk
 from modelstream.cache.partial import PartialFile
 from modelstream.cache.partials import STALE_S
-from modelstream.storage.errors import DiskFailed, ModelStreamError, NoRoom
+from modelstream.storage.errors import DiskFailed, NoRoom
 from modelstream.storage.events import TierDegraded
 from modelstream.storage.objects import Extent, ObjectHead
 from rig.ssd_parts import (
     CHUNK,
-    FailingDisk,
     Heard,
     Mortal,
     aligned,
@@ -297,39 +296,6 @@ def test_a_disk_error_while_writing_behind_is_told_once_and_the_transfer_goes_on
         disk.broken = False
         assert not list((tmp_path / "partial").iterdir()) and ssd.snapshot().reserved_bytes == 0
         assert store(ssd, obj) == ssd.path_for(obj).read_bytes()
-
-
-@pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_whichever_call_fails_the_entry_is_whole_or_absent(tmp_path: Path, mapped: bool, number: int) -> None:
-    """The n-th changing call fails, for every n that there is; then the same again on a disk that works."""
-    obj = remote(size_bytes=2 * CHUNK + 5)
-    nth, places = 0, set()
-    while True:
-        nth += 1
-        root = tmp_path / str(nth)
-        with tier(root):
-            pass
-        disk = FailingDisk(1 << 30, number)
-        with tier(root, disk=disk) as ssd:
-            ssd._sweeper.join()
-            disk.calls, disk.nth = 0, nth
-            with contextlib.suppress(ModelStreamError):
-                one_way_in(ssd, obj, mapped)
-            disk.nth = 1 << 30
-            assert ssd.snapshot().reserved_bytes == 0
-            record = ssd.lookup(obj)
-            assert shown(root) == ([] if record is None else [ssd.path_for(obj)])
-            one_way_in(ssd, obj, mapped)
-            assert ssd.path_for(obj).read_bytes() == content(obj)
-        with tier(root) as ssd:
-            ssd.sweep()
-            assert ssd.snapshot().entries == 1 and not list((root / "trash").iterdir())
-        if not disk.failed_at:
-            break
-        places.add(disk.failed_at)
-    assert {"create", "open", "write", "fsync", "fsync_directory", "mkdir", "rename", "truncate"} <= places
-    assert nth > 15
 
 
 def fill_landing(partial: PartialFile, body: bytes) -> None:
