@@ -161,11 +161,7 @@ def checks(report: Report) -> list[Check]:
         one, four = of(way, "1 processes", "seconds"), of(way, f"{PROCESSES} processes", "seconds")
         downloads = of(way, f"{PROCESSES} processes", "downloads")
         found.append(at_most(f"{way}: downloads of four with locks", downloads, 1.02))
-        ratio = four / one if one and four else None
-        if way == "file":  # what four processes can share; tensors are a copy in memory for each of them
-            found.append(at_most(f"{way}: time of four / time of one", ratio, 1.15))
-        elif ratio is not None:
-            report.note(f"tensors: time of four / time of one is {ratio:.2f}: each process fills memory of its own, on all cores at once")
+        found.append(at_most(f"{way}: time of four / time of one", four / one if one and four else None, 1.15))
     ran = [r for r in rows if not r.get("error")]
     wrong = sum(1 for r in ran if not r["right"] or r["files"] != 1)
     found.append(Check("runs with wrong bytes or more than one file", wrong, "== 0", bool(ran) and wrong == 0))
