@@ -21,8 +21,6 @@ class PrefetchConfig:
     """so many prompts ahead are fetched into RAM; those further back go to the SSD, less urgently"""
     prompts_max: int = key(integer(1, 10000), 64)
     """prompts further back than that are not looked at yet"""
-    open_graph: bool = key(boolean(), False)
-    """also what the graph that is open in the browser names, onto the SSD"""
     learned: bool = key(boolean(), True)
     """what past use says will be wanted next"""
     learned_boosting: bool = key(boolean(), False)

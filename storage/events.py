@@ -371,7 +371,7 @@ class PrefetchDecided(Event):
     tier: str
     """"ram" or "ssd"; empty for a skip"""
     source: str
-    """"queue", "graph", "boot" or "learned" """
+    """"queue", "boot" or "learned" """
     reason: str
     p: float
     """1.0 for what is certain"""
