@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.exit(f"no such situation: {', '.join(sorted(unknown))}; known: {', '.join(bench.SITUATIONS)}")
         more = {"only": arguments.only, "clients": arguments.clients, "models": ROOT / ".venv" / "models" / "bench"}
         more["cheap_server"] = arguments.cheap_server
-    if arguments.name in ("policy", "predict", "lookahead", "boot"):
+    if arguments.name in ("policy", "predict"):
         beside = arguments.json.with_suffix(".png") if arguments.json else None
         more = {"trace": arguments.trace, "plot": arguments.plot or beside}
     return bench.main(report, repetitions=arguments.repetitions, quick=arguments.quick, **more)
