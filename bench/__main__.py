@@ -10,7 +10,7 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel")
+NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel", "telemetry")
 
 
 def main() -> int:
@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         from . import boot as bench  # type: ignore[no-redef]
     elif arguments.name == "panel":
         from . import panel as bench  # type: ignore[no-redef]
+    elif arguments.name == "telemetry":
+        from . import telemetry as bench  # type: ignore[no-redef]
     else:
         from . import listing as bench  # type: ignore[no-redef]
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
