@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from .processes import ROOT
 from .report import Report
 
 NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel", "telemetry")
+MODULES = {"import": "start"}
+"""where a module is not called as its benchmark"""
 
 
 def main() -> int:
@@ -31,32 +34,7 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.name == "cold":
-        from . import cold as bench
-    elif arguments.name == "import":
-        from . import start as bench  # type: ignore[no-redef]
-    elif arguments.name == "warm":
-        from . import warm as bench  # type: ignore[no-redef]
-    elif arguments.name == "switch":
-        from . import switch as bench  # type: ignore[no-redef]
-    elif arguments.name == "ssd":
-        from . import ssd as bench  # type: ignore[no-redef]
-    elif arguments.name == "share":
-        from . import share as bench  # type: ignore[no-redef]
-    elif arguments.name == "policy":
-        from . import policy as bench  # type: ignore[no-redef]
-    elif arguments.name == "predict":
-        from . import predict as bench  # type: ignore[no-redef]
-    elif arguments.name == "lookahead":
-        from . import lookahead as bench  # type: ignore[no-redef]
-    elif arguments.name == "boot":
-        from . import boot as bench  # type: ignore[no-redef]
-    elif arguments.name == "panel":
-        from . import panel as bench  # type: ignore[no-redef]
-    elif arguments.name == "telemetry":
-        from . import telemetry as bench  # type: ignore[no-redef]
-    else:
-        from . import listing as bench  # type: ignore[no-redef]
+    bench = importlib.import_module(f".{MODULES.get(arguments.name, arguments.name)}", __package__)
     report = Report(arguments.name, bench.COLUMNS, arguments.json, arguments.quick)
     if arguments.resume:
         report.resume()

@@ -182,5 +182,3 @@ def draw(report: Report, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-
-

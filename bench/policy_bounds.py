@@ -62,9 +62,7 @@ def foo_bound(at: Tier, requests: Sequence[Request], first: int, sizes: Mapping[
     return total_s - most_saved(intervals, at.capacity_bytes)
 
 
-def _intervals(
-    requests: Sequence[Request], first: int, entries: Mapping[str, Entry], capacity_bytes: int
-) -> tuple[float, list[Interval]]:
+def _intervals(requests: Sequence[Request], first: int, entries: Mapping[str, Entry], capacity_bytes: int) -> tuple[float, list[Interval]]:
     last: dict[str, int] = {}
     total_s, intervals = 0.0, []
     for number, request in enumerate(requests):

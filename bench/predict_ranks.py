@@ -148,5 +148,3 @@ def tally_counts(prompts: Sequence[Prompt], first: int, sizes: Mapping[str, floa
         counts.note(prompt)
         last[prompt.user] = frozenset(prompt.files)
     return tallies
-
-

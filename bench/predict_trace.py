@@ -43,6 +43,4 @@ def of_one_person(requests: Iterable[Request]) -> tuple[Prompt, ...]:
 
 def uses_of(prompts: Sequence[Prompt], sizes: Mapping[str, float]) -> tuple[Use, ...]:
     """As the product is told of them."""
-    return tuple(
-        Use(p.at_s, tuple(UsedFile(file, int(sizes[file]), file.partition(":")[0]) for file in p.files), p.user) for p in prompts
-    )
+    return tuple(Use(p.at_s, tuple(UsedFile(file, int(sizes[file]), file.partition(":")[0]) for file in p.files), p.user) for p in prompts)
