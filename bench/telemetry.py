@@ -160,7 +160,8 @@ def with_extension(*, quick: bool) -> dict[str, Any]:
     from tests.rig.comfy import ComfyServer
     from tests.rig.seaweed import Seaweed
 
-    path = synthetic(ROOT / ".venv" / "models" / "bench" / "telemetry.safetensors", (50 if quick else 1000) * 10**6, seed=5)
+    size_mb = 50 if quick else 1000
+    path = synthetic(ROOT / ".venv" / "models" / "bench" / f"telemetry{size_mb}.safetensors", size_mb * 10**6, seed=5)
     with ExitStack() as opened:
         base = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="modelstream-bench-")))
         large = opened.enter_context(lister(MODELS, prefix=pinned(SERVER_CORE)))

@@ -194,6 +194,10 @@ class Cache:
         twins = [(twin.obj, by_digest.get(twin.kept.id.digest)) for twin in self._same.other_names()]
         return (*entries, *(self._keeping.renamed(entry, obj) for obj, entry in twins if entry is not None))
 
+    def held_back(self) -> dict[str, tuple[int, int]]:
+        """Of each tier: bytes of leased entries, bytes of pinned ones.  From memory, for who asks every second."""
+        return self._keeping.held_back()
+
     def pin(self, obj: RemoteObject) -> None:
         """Keeps every version of it in the tiers that have it, also after a restart.  Raises ConfigError where that
         cannot be saved.  Where its bytes are kept under another name, that one is pinned as well."""

@@ -53,15 +53,11 @@ def tier_figures(runtime: Runtime) -> tuple[TierFigures, ...]:
 def _of_cache(cache: Cache) -> tuple[TierFigures, TierFigures]:
     snapshot = cache.snapshot()
     ram, ssd = snapshot.ram, snapshot.ssd
-    leased, pinned = {"ram": 0, "ssd": 0}, {"ram": 0, "ssd": 0}
-    for entry in cache.entries():
-        for tier in entry.tiers:
-            leased[tier] += entry.size_bytes if entry.leased else 0
-            pinned[tier] += entry.size_bytes if entry.pinned else 0
+    held = cache.held_back()
     return (
-        TierFigures("ram", ram.used_bytes, ram.budget_bytes, leased["ram"], pinned["ram"], entries=len(ram.entries), adjustable=True),
+        TierFigures("ram", ram.used_bytes, ram.budget_bytes, *held["ram"], entries=len(ram.entries), adjustable=True),
         TierFigures(
-            *("ssd", ssd.used_bytes, ssd.budget_bytes, leased["ssd"], pinned["ssd"], ssd.reserved_bytes, ssd.entries),
+            *("ssd", ssd.used_bytes, ssd.budget_bytes, *held["ssd"], ssd.reserved_bytes, ssd.entries),
             writable=ssd.writable,
             adjustable=True,
             more=(("leftover_bytes", ssd.leftover_bytes), ("free_floor_bytes", ssd.free_floor_bytes)),

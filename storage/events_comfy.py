@@ -14,7 +14,7 @@ NOT_KNOWN_S = -1.0
 """in a field of seconds: nobody can say"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class HttpRequest(Event):
     """A request to ComfyUI was answered.
 
@@ -29,7 +29,7 @@ class HttpRequest(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class QueueOperation(Event):
     """operation: "put", "delete", "clear" or "start"; pending: prompts that wait afterwards"""
 
@@ -38,7 +38,7 @@ class QueueOperation(Event):
     pending: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ExecutionStart(Event):
     """wait_s: since the prompt was queued, or NOT_KNOWN_S"""
 
@@ -46,7 +46,7 @@ class ExecutionStart(Event):
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ExecutionProgress(Event):
     """A node has ended."""
 
@@ -56,7 +56,7 @@ class ExecutionProgress(Event):
     nodes_done: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ExecutionComplete(Event):
     """status: "success", "error" or "interrupted"; nodes: how many ran, those served from ComfyUI's cache not counted"""
 
@@ -66,7 +66,7 @@ class ExecutionComplete(Event):
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LoadStarted(Event):
     """A node waits for an object from now on; ``ModelLoaded``, ``LoadFailed`` or ``LoadStopped`` ends it."""
 
@@ -77,7 +77,7 @@ class LoadStarted(Event):
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LoadStopped(Event):
     """The user interrupted the prompt that waited, or something else than the load failed."""
 
@@ -87,7 +87,7 @@ class LoadStopped(Event):
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ResourceUsage(Event):
     """One device, looked at while something ran.  -1 in a field: not available."""
 
@@ -99,7 +99,7 @@ class ResourceUsage(Event):
     power_w: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AlertRaised(Event):
     """rule, severity and component are from fixed sets; subject: an origin's name or a device's number, or empty"""
 
@@ -113,7 +113,7 @@ class AlertRaised(Event):
     recommendation: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AlertCleared(Event):
     rule: str
     severity: str
@@ -122,7 +122,7 @@ class AlertCleared(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PanelAction(Event):
     """Somebody changed something over HTTP.  outcome: "done", "refused" or an error's code"""
 
@@ -132,7 +132,7 @@ class PanelAction(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class TelemetryDegraded(Event):
     """part: "history", "gpu", "webhook" or "metrics"; what it watches goes on without it"""
 

@@ -2,7 +2,8 @@
 
 Lines go through the standard library's logger ``modelstream``.  Under ComfyUI the root logger prints them (its
 format is the bare message, its output is kept for the UI's log panel); without any root handler a handler of our
-own on stderr does, so a line is never printed twice.  structlog is imported at the first event that is logged.
+own on stderr does, so a line is never printed twice.  structlog writes the JSON format, and is imported at its first line: with rich
+beside it that import takes 60 ms of ComfyUI's start, which lines for people do not need.
 """
 
 from __future__ import annotations
@@ -122,6 +123,21 @@ def start_logging(
     return stop
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kind:
+    """What all events of one class have in common."""
+
+    level: int
+    name: str
+    more: Mapping[str, str]
+    fields: tuple[str, ...]
+
+
+def _kind_of(kind: type[Event]) -> _Kind:
+    name, more = NAMES.get(kind) or (snake_case(kind.__name__), {})
+    return _Kind(LEVELS.get(kind, logging.INFO), name, more, tuple(f.name for f in dataclasses.fields(kind)))
+
+
 class EventLog:
     """A subscriber that turns an event into one line.  Called in the emitter's thread."""
 
@@ -131,26 +147,29 @@ class EventLog:
         self._redactor = redactor
         self._as_json = as_json
         self._structlog: Any = None
+        self._kinds: dict[type[Event], _Kind] = {}
 
     def __call__(self, event: Event) -> None:
-        level = LEVELS.get(type(event), logging.INFO)
-        if not self._stdlib.isEnabledFor(level):
+        kind = self._kinds.get(type(event))
+        if kind is None:
+            kind = self._kinds[type(event)] = _kind_of(type(event))
+        if not self._stdlib.isEnabledFor(kind.level):
+            return
+        fields = {name: _plain(getattr(event, name)) for name in kind.fields}
+        said = {**kind.more, **{k: v for k, v in self._bound(event).items() if k not in fields}, **fields}
+        if not self._as_json:
+            line = _logfmt(self._redact(None, "", _printable(None, "", said)))
+            self._stdlib.log(kind.level, "%s", f"[modelstream] {kind.name} {line}".rstrip())
             return
         if self._structlog is None:  # two threads may both build one: they are equal
             self._structlog = self._build()
-        name, more = NAMES.get(type(event)) or (snake_case(type(event).__name__), {})
-        fields = {f.name: _plain(getattr(event, f.name)) for f in dataclasses.fields(event)}
-        self._structlog.log(level, name, **more, **{k: v for k, v in self._bound(event).items() if k not in fields}, **fields)
+        self._structlog.log(kind.level, kind.name, **said)
 
     def _build(self) -> Any:
         import structlog
 
-        chain: list[Any] = [_printable, self._redact]
-        if self._as_json:
-            stamps = [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.stdlib.add_log_level]
-            chain = [*stamps, *chain, structlog.processors.JSONRenderer()]
-        else:
-            chain = [*chain, _event_first, structlog.processors.LogfmtRenderer(bool_as_flag=False), _marked]
+        stamps = [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.stdlib.add_log_level]
+        chain: list[Any] = [*stamps, _printable, self._redact, structlog.processors.JSONRenderer()]
         return structlog.wrap_logger(
             self._stdlib, processors=chain, wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True
         )
@@ -181,12 +200,15 @@ def _printable(_: object, __: str, event: _EventDict) -> _EventDict:
     return event
 
 
-def _event_first(_: object, __: str, event: _EventDict) -> _EventDict:
-    return {"event": event.pop("event"), **event}
-
-
-def _marked(_: object, __: str, line: Any) -> str:
-    return "[modelstream] " + str(line).removeprefix("event=")
+def _logfmt(fields: Mapping[str, Any]) -> str:
+    """name=value, quoted where it holds a blank, a quote or an equals sign."""
+    written = []
+    for name, value in fields.items():
+        text = "true" if value is True else "false" if value is False else "" if value is None else str(value)
+        if " " in text or "=" in text or '"' in text:
+            text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        written.append(f"{name}={text}")
+    return " ".join(written)
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler) -> Callable[[], None]:

@@ -290,6 +290,15 @@ class CacheMachine(RuleBasedStateMachine):
             self.seen[tier] = used
         assert self.cache.snapshot().ssd.reserved_bytes == 0
 
+    @invariant()
+    def what_is_leased_or_pinned_is_the_sum_of_the_entries(self) -> None:
+        entries, held = self.cache.entries(), self.cache.held_back()
+        for tier in ("ram", "ssd"):
+            there = [e for e in entries if tier in e.tiers]
+            assert held[tier][1] == sum(e.size_bytes for e in there if e.pinned), tier
+            if not self.cache.snapshot().loading:  # a fetch takes and gives back leases between two looks
+                assert held[tier][0] == sum(e.size_bytes for e in there if e.leased), tier
+
     def used(self) -> dict[str, int]:
         """Leftovers are counted in blocks, with the journal and the like, which no budget promises: three blocks of each are not."""
         found = self.cache.snapshot()
