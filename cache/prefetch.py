@@ -26,6 +26,7 @@ from .operations import RAM, SSD
 from .prefetch_credit import Credit
 from .prefetch_policy import Depth, Prices, QueuePlan, Skipped, Step, Tiers, Wish, lanes, plan_queue
 from .prefetch_score import Scores
+from .steady_clock import SteadyClock
 
 if TYPE_CHECKING:
     from .prefetch_guess import Guesses
@@ -62,6 +63,7 @@ class Prefetcher:
     cache:  opens it on first call; may raise ModelStreamError, and then nothing is fetched
     wishes: what will be wanted, soonest first
     loaded: digests that need no load (a model that is loaded answers for them) → bytes of RAM that they hold; any thread
+    again_s: seconds until the wishes may change by themselves; None: only when somebody pokes
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class Prefetcher:
         wishes: Callable[[], Sequence[Wish]],
         *,
         loaded: Callable[[], dict[str, int]] = dict,
+        again_s: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        clock = SteadyClock(clock)
         self.settings = settings
         self.quiet = settings.quiet
         self.paused = False
@@ -84,6 +88,7 @@ class Prefetcher:
         self.guesses: Guesses | None = None
         """what may be wanted next, once the queue has all it wants"""
         self._loaded = loaded
+        self._again_s = again_s
         self._clock = clock
         self._credit = Credit(settings.rate_limit_bytes_per_s, clock)
         self._condition = threading.Condition()
@@ -169,7 +174,10 @@ class Prefetcher:
         due = [failed.again_s for failed in self._failed.values()] + list(self._no_room_s.values())
         credit_s = self._credit.ready_s() if self._credit.refused else None
         due += [] if credit_s is None else [credit_s]
-        return max(0.05, min(due) - self._clock()) if due else None
+        waits_s = [due_s - self._clock() for due_s in due]
+        again_s = self._again_s()
+        waits_s += [] if again_s is None else [again_s]
+        return max(0.05, min(waits_s)) if waits_s else None
 
     def _look(self) -> None:
         wishes = [] if self.paused else self._wishes()

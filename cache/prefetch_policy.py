@@ -30,7 +30,7 @@ class Wish:
     prompts_ahead: 0 for the prompt that runs
     memory:        its loader takes it from RAM; False: it opens a file
     certain:       False: its node runs only if a lazy input asks for it
-    source:        who says so: "queue" or "boot"
+    source:        who says so: "queue", "boot" or "graph"
     """
 
     obj: RemoteObject

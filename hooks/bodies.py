@@ -31,13 +31,13 @@ class Refused(Exception):
         super().__init__(message)
 
 
-async def read_object(request: web.Request) -> Mapping[str, Any]:
+async def read_object(request: web.Request, most: int = BODY_MAX) -> Mapping[str, Any]:
     """The JSON object of the body.  Raises Refused."""
-    raw = await request.content.read(BODY_MAX + 1)
-    while raw and not request.content.at_eof() and len(raw) <= BODY_MAX:
-        raw += await request.content.read(BODY_MAX + 1 - len(raw))
-    if len(raw) > BODY_MAX:
-        raise Refused(413, "body", f"at most {BODY_MAX} bytes")
+    raw = await request.content.read(most + 1)
+    while raw and not request.content.at_eof() and len(raw) <= most:
+        raw += await request.content.read(most + 1 - len(raw))
+    if len(raw) > most:
+        raise Refused(413, "body", f"at most {most} bytes")
     try:
         body = json.loads(raw or b"{}")
     except (ValueError, RecursionError):

@@ -9,16 +9,19 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..cache.learning import Learning
 from ..cache.predict import Prediction, UsedFile
 from ..cache.prefetch_guess import Guesses
 from ..cache.prefetch_policy import Guess
 from ..storage.catalog import Catalog
-from .lookahead import LookAhead
-from .lookahead_find import Finder
 from .queue_seam import QueuedPrompt, QueueSeam
-from .runtime import Runtime
+
+if TYPE_CHECKING:
+    from .lookahead import LookAhead
+    from .lookahead_find import Finder
+    from .runtime import Runtime
 
 TAKEN_MAX = 256
 
@@ -76,7 +79,7 @@ class Guessed:
         with self._lock:
             prompt, predictions = self._prompt, self._predictions
         found = [(self._catalog.by_digest(one.digest), one.probability) for one in predictions]
-        return prompt, [Guess(obj, p) for obj, p in found if obj is not None]
+        return prompt, [Guess(obj, p) for obj, p in found if obj is not None and self._catalog.is_listed(obj)]
 
 
 @dataclass(frozen=True, slots=True)

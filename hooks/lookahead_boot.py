@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..cache.prefetch_policy import Wish
 from ..cache.prefetch_set import WarmSet, find_all, plain_view, read_warm_set
+from ..cache.steady_clock import SteadyClock
 from ..storage.errors import ModelStreamError
 from ..storage.events import CatalogRefreshed, Event, ModelLoaded, ModelsMissing, TierDegraded
 from ..storage.layout import FolderView
@@ -30,8 +31,8 @@ class BootFetch:
     def __init__(self, runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = runtime.config.boot
         self._runtime = runtime
-        self._clock = clock
-        self._until_s = clock() + KEPT_S
+        self._clock = SteadyClock(clock)
+        self._until_s = self._clock() + KEPT_S
         self._lock = threading.Lock()
         self._used: set[str] = set()
         self._read = False
@@ -48,6 +49,11 @@ class BootFetch:
                 self._used.add(event.subject)
         elif isinstance(event, CatalogRefreshed) and self._objects is None and self._runtime.prefetcher is not None:
             self._runtime.prefetcher.poke()
+
+    def again_s(self) -> float | None:
+        """Seconds until the set is kept no longer; None: it is not kept any more."""
+        left_s = self._until_s - self._clock()
+        return left_s + 0.1 if left_s >= 0 else None
 
     def wishes(self) -> list[Wish]:
         if self._clock() > self._until_s:

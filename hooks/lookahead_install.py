@@ -16,6 +16,7 @@ from .seam import Seams
 if TYPE_CHECKING:
     from ..cache.prefetch_policy import Wish
     from .lookahead_boot import BootFetch
+    from .open_graphs import OpenGraphs
     from .warm_models import WarmModelsSeam
 
 
@@ -25,11 +26,18 @@ class Sources:
 
     queue: Callable[[], list[Wish]] = list
     boot: BootFetch | None = None
+    graphs: OpenGraphs | None = None
     loaded: Callable[[], dict[str, int]] = dict
     undo: list[Callable[[], None]] = field(default_factory=list)
 
     def wishes(self) -> list[Wish]:
-        return self.queue() + (self.boot.wishes() if self.boot is not None else [])
+        behind = (one for one in (self.boot, self.graphs) if one is not None)
+        return self.queue() + [wish for one in behind for wish in one.wishes()]
+
+    def again_s(self) -> float | None:
+        """Seconds until the wishes may change by themselves; None: not before something else happens."""
+        due = [one.again_s() for one in (self.boot, self.graphs) if one is not None]
+        return min((s for s in due if s is not None), default=None)
 
     def close(self) -> None:
         while self.undo:
@@ -44,11 +52,16 @@ def start_prefetch(runtime: Runtime) -> Sources | None:
 
     sources = Sources()
     prefetcher = runtime.prefetcher = Prefetcher(
-        lambda: runtime.cache, runtime.bus, runtime.config.prefetch, sources.wishes, loaded=lambda: sources.loaded()
+        lambda: runtime.cache,
+        runtime.bus,
+        runtime.config.prefetch,
+        sources.wishes,
+        loaded=lambda: sources.loaded(),
+        again_s=sources.again_s,
     )
     sources.undo.append(prefetcher.close)
     runtime.pause_prefetch = prefetcher.pause
-    runtime.status_blocks["prefetch"] = prefetcher.status
+    runtime.status_blocks["prefetch"] = lambda: {**prefetcher.status(), "open_graph": runtime.open_graphs is not None}
     if runtime.config.boot.wanted:
         from .lookahead_boot import BootFetch
 
@@ -66,6 +79,8 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
     if warm is not None:
         sources.loaded = warm.loaded
     config = runtime.config.prefetch
+    if config.open_graph:
+        _install_graphs(runtime, sources, prefetcher.poke)
     if not (config.look_ahead or config.learned):
         return
     from .learning_install import install_learning
@@ -107,3 +122,13 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
 
         warm.changed = changed
         seam.undo_with(lambda: setattr(warm, "changed", before))
+
+
+def _install_graphs(runtime: Runtime, sources: Sources, changed: Callable[[], None]) -> None:
+    from .lookahead_find import Finder
+    from .lookahead_shapes import ComfyShapes
+    from .open_graphs import OpenGraphs
+
+    far = runtime.config.prefetch.prompts_max + 1
+    sources.graphs = OpenGraphs(Finder(runtime.catalog, runtime.config), ComfyShapes(), runtime.bus, changed, far=far)
+    runtime.open_graphs = sources.graphs

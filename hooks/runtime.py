@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
     from .loaded_models import LoadedModels
+    from .open_graphs import OpenGraphs
 
 _REQUESTS_KEPT = 1000
 
@@ -89,6 +90,8 @@ class Runtime:
         """holds back or lets go on what is fetched ahead; None where nothing is"""
         self.prefetcher: Prefetcher | None = None
         """where fetching ahead is on"""
+        self.open_graphs: OpenGraphs | None = None
+        """where the graphs that browsers have open are wished for"""
         self.status_blocks: dict[str, Callable[[], object]] = {}
         """what else the status shows, by its name there; each is quick and works from memory"""
         self.on_open: list[Callable[[Memory], Callable[[], None]]] = []

@@ -169,6 +169,12 @@ class Catalog:
         at = contents.digests.get(digest)
         return at[0].object(at[1]) if at else None
 
+    def is_listed(self, obj: RemoteObject) -> bool:
+        """Whether the latest listing of its origin has this very version."""
+        listing = self._contents.listings.get(obj.origin)
+        row = listing.row(obj.id.key) if listing else None
+        return listing is not None and row is not None and listing.versions[row] == obj.id.version
+
     def remember(self, obj: RemoteObject) -> None:
         """Keeps ``obj`` resolvable by digest whatever happens to it in the bucket (the latest 20,000 are kept)."""
         digest = obj.id.digest

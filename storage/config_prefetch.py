@@ -17,6 +17,8 @@ class PrefetchConfig:
     """False: no thread, no file, nothing is fetched before a loader asks"""
     look_ahead: bool = key(boolean(), True)
     """the models of queued prompts"""
+    open_graph: bool = key(boolean(), False)
+    """also the models of the graph that a browser has open, onto the SSD, behind everything queued"""
     prompts: int = key(integer(1, 1000), 4)
     """so many prompts ahead are fetched into RAM; those further back go to the SSD, less urgently"""
     prompts_max: int = key(integer(1, 10000), 64)

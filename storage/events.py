@@ -386,7 +386,7 @@ class PrefetchDecided(Event):
     tier: str
     """"ram" or "ssd"; empty for a skip"""
     source: str
-    """"queue", "boot" or "learned" """
+    """"queue", "boot", "graph" or "learned" """
     reason: str
     p: float
     """1.0 for what is certain"""

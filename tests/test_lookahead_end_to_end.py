@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 
+from rig.browser import page_of
+from rig.browser import why_not as why_no_browser
 from rig.checkpoints import models
 from rig.comfy import ComfyServer
+from rig.faultproxy import FaultProxy
+from rig.faults import CutBefore, Gate
 from rig.invariants import eventually
 from rig.seaweed import Seaweed
 from rig.workflows import Graph, load_only, node
@@ -48,13 +52,26 @@ class OthersLoader:
 NODE_CLASS_MAPPINGS = {"Hold": Hold, "OthersLoader": OthersLoader}
 '''
 
+OPEN = """prompt => {
+  const names = (window.app.graph._nodes ?? []).flatMap(node => (node.widgets ?? []).map(widget => widget.value));
+  if (!names.includes('slow-8.safetensors')) window.app.loadApiJson(prompt, 'open'); }"""
+"""again where the frontend has opened its own first graph since"""
+CHANGED = """name => {
+  if (window.asked === undefined) {
+    window.asked = 0;
+    const own = window.app.graphToPrompt;
+    window.app.graphToPrompt = async function () { const made = await own.apply(this, arguments); window.asked += 1; return made; };
+  }
+  window.app.graph._nodes.flatMap(node => node.widgets ?? []).find(widget => widget.name === 'ckpt_name').value = name;
+  window.app.api.dispatchCustomEvent('graphChanged'); }"""
+
 
 @pytest.fixture(scope="module")
 def bucket_models(seaweed: Seaweed) -> str:
     name, s3 = "look-ahead", seaweed.client()
     s3.create_bucket(Bucket=name)
     large = models("tiny", depth=4).path("checkpoints/tiny.safetensors").read_bytes()
-    for one in range(6):  # each with bytes of its own, or they would be kept once
+    for one in range(10):  # each with bytes of its own, or they would be kept once
         s3.put_object(Bucket=name, Key=f"checkpoints/slow-{one}.safetensors", Body=large[:-2] + bytes([one, 0]))
     models("tiny").upload(s3, name)
     s3.upload_file(str(models("tiny").path("vae/tiny.safetensors")), name, "embeddings/far/style.safetensors")
@@ -62,13 +79,22 @@ def bucket_models(seaweed: Seaweed) -> str:
 
 
 @pytest.fixture(scope="module")
-def comfy(seaweed: Seaweed, bucket_models: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
+def proxy(seaweed: Seaweed) -> Iterator[FaultProxy]:
+    with FaultProxy(seaweed.host, seaweed.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def comfy(seaweed: Seaweed, proxy: FaultProxy, bucket_models: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     base = tmp_path_factory.mktemp("comfy")
     pack = base / "custom_nodes" / "a-holder"
     pack.mkdir(parents=True)
     (pack / "__init__.py").write_text(PACK)
-    more = f"[transfer]\nrate_limit_mbit = {RATE_MBIT}\n[ssd]\nfree_floor_gb = 0.1\n[ram]\nbudget_gb = 0.08\n[prefetch]\nprompts_max = 12\n"
-    with ComfyServer(config=seaweed.config_toml(bucket=bucket_models, more=more), base=base) as server:
+    more = (
+        f"[transfer]\nrate_limit_mbit = {RATE_MBIT}\nretries = 1\nno_progress_s = 5\n[ssd]\nfree_floor_gb = 0.1\n[ram]\nbudget_gb = 0.08\n"
+        "[prefetch]\nprompts_max = 12\nopen_graph = true\n"
+    )
+    with ComfyServer(config=seaweed.config_toml(bucket=bucket_models, url=proxy.url, more=more), base=base) as server:
         until(server, lambda: status(server)["origins"][0]["listed_s"], 60)
         yield server
 
@@ -165,3 +191,69 @@ def test_a_thousand_prompts_queued_and_cleared_leave_nothing_behind(comfy: Comfy
     comfy.wait(running).expect()
     comfy.prompt(load("slow-5.safetensors")).expect()
     assert status(comfy)["problem"] == ""
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["unreachable", "hanging"])
+def test_an_outage_in_the_middle_of_a_fetch_ahead_hangs_nothing_and_the_prompt_runs_when_the_bucket_is_back(
+    comfy: ComfyServer, proxy: FaultProxy, hangs: bool
+):
+    name = f"slow-{6 + hangs}"
+    proxy.clear()
+    gate = Gate(after_bytes=64 << 10)
+    proxy.on(gate, path=name, covers=4 << 20)
+    running = comfy.submit(hold(name))
+    queued = comfy.submit(load(f"{name}.safetensors"))
+    assert gate.reached.wait(30), "the fetch ahead is in the middle of the object"
+    outage = Gate() if hangs else CutBefore()
+    rule = proxy.on(outage, path=name, method=None, times=None)
+    if not hangs:
+        gate.release.set()
+    until(comfy, lambda: name in names(comfy, "failed"), 90)
+    assert rule.hits and status(comfy)["queue"]["running"] == 1
+    proxy.clear()
+    for one in (gate, outage):
+        if isinstance(one, Gate):
+            one.release.set()
+    release(comfy, name)
+    comfy.wait(running).expect()
+    comfy.wait(queued, 90).expect()
+    assert {one["name"] for one in status(comfy)["loads"]} >= {f"{name}.safetensors"}
+    until(comfy, lambda: not status(comfy)["prefetch"]["running"] and not status(comfy)["transfers"], 20)
+
+
+def test_the_graph_open_in_a_browser_is_fetched_behind_the_queue_onto_the_ssd_until_the_browser_goes(comfy: ComfyServer):
+    def tell(prompt: Graph, client: str = comfy.client_id) -> int:
+        token = {"X-Model-Stream-Token": comfy.get("/modelstream/token")["token"]}
+        return comfy.request("POST", "/modelstream/graph", {"client_id": client, "prompt": prompt}, token).status
+
+    assert status(comfy)["prefetch"]["open_graph"] is True
+    assert tell(load("slow-8.safetensors"), "nobody-with-a-websocket") == 200
+    assert tell(load("slow-9.safetensors")) == 200
+    until(comfy, lambda: "slow-9" in names(comfy, "fetch") and not status(comfy)["prefetch"]["running"], 30)
+    decision = [d for d in status(comfy)["prefetch"]["decisions"] if d["subject"].endswith("slow-9.safetensors")][-1]
+    assert (decision["source"], decision["tier"]) == ("graph", "ssd")
+    assert "slow-8" not in names(comfy, "fetch")
+    assert tell({"1": {"class_type": "A", "inputs": {"text": "x" * (256 << 10)}}}) == 413
+    assert comfy.request("POST", "/modelstream/graph", {"client_id": comfy.client_id, "prompt": {}}).status == 403
+    assert tell({}) == 200
+
+
+@pytest.mark.skipif(bool(why_no_browser()), reason=why_no_browser() or "-")
+def test_the_frontend_tells_the_open_graph_when_its_models_changed_and_only_then(comfy: ComfyServer):
+    told: list[str] = []
+    with page_of(comfy, 1200, 800) as page:
+        page.on("request", lambda request: told.append(request.post_data) if request.url.endswith("/modelstream/graph") else None)
+
+        def opened() -> bool:
+            page.evaluate(OPEN, load("slow-8.safetensors"))
+            page.wait_for_timeout(200)
+            return "slow-8" in names(comfy, "fetch")
+
+        until(comfy, opened, 60)
+        told_before = len(told)
+        page.evaluate(CHANGED, "slow-8.safetensors")
+        page.wait_for_function("() => window.asked === 1")
+        page.evaluate(CHANGED, "tiny.safetensors")
+        until(comfy, lambda: page.wait_for_timeout(50) or len(told) > told_before, 30)
+        assert [("slow-8" in one, "tiny" in one) for one in told[told_before:]] == [(False, True)], "nothing when no name changed"
+    until(comfy, lambda: not status(comfy)["prefetch"]["running"], 30)

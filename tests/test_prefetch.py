@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from modelstream.cache.policy import FROM_BUCKET, FROM_SSD
+from modelstream.cache.predict import Prediction
 from modelstream.cache.prefetch import Prefetcher
 from modelstream.cache.prefetch_credit import Credit
+from modelstream.cache.prefetch_guess import Guesses
 from modelstream.cache.prefetch_policy import Depth, Guess, Prices, Tiers, Wish, lanes, plan_queue, price_guesses
+from modelstream.hooks.learning_install import Guessed
 from modelstream.storage.config_prefetch import PrefetchConfig
 from modelstream.storage.events import PrefetchDecided, PrefetchScored
 from modelstream.storage.objects import ObjectId, RemoteObject
@@ -144,6 +147,45 @@ def test_an_outage_and_a_deleted_model_are_told_and_tried_again_later_and_the_ot
     live.now_s = 1000.0
     live.want(Wish(gone, 0), Wish(other, 1))
     assert eventually(lambda: any("gone" in name for name in live.tiers()), 20)
+
+
+def test_a_clock_that_jumps_delays_no_second_attempt_for_ever_and_stops_nothing(live: Live):
+    gone, other = (live.rig.put(f"checkpoints/{n}.safetensors", save(tensors(s, 2))) for s, n in enumerate(("gone", "other")))
+    live.rig.client.delete_object(Bucket=live.rig.bucket, Key="checkpoints/gone.safetensors")
+    live.want(Wish(gone, 0))
+    assert eventually(lambda: [d.action for d in live.told(PrefetchDecided)][-1:] == ["failed"], 20)
+    live.rig.client.put_object(Bucket=live.rig.bucket, Key="checkpoints/gone.safetensors", Body=save(tensors(7, 2)))
+    live.now_s -= 1e9
+
+    def there_a_little_later() -> bool:
+        live.now_s += 5.0
+        live.want(Wish(gone, 0))
+        return any("gone" in name for name in live.tiers())
+
+    assert eventually(there_a_little_later, 20)
+    live.now_s += 1e9
+    live.want(Wish(other, 0))
+    assert eventually(lambda: "ram" in live.tiers().get("other.safetensors", ()), 20)
+    times = [event.seconds for event in live.told(PrefetchScored)]
+    assert all(0 <= seconds < 1e6 for seconds in times), times
+
+
+def test_a_guess_that_was_deleted_is_told_once_and_is_none_after_the_next_listing(live: Live):
+    gone, other = (live.rig.put(f"checkpoints/{n}.safetensors", save(tensors(s, 2))) for s, n in enumerate(("gone", "other")))
+    parts, predictions = live.rig.parts, tuple(Prediction(obj.id.digest, 0.9, 1, "ppm", obj.size_bytes) for obj in (gone, other))
+    parts.catalog.remember(gone)
+    guessed = Guessed(parts.catalog, live.prefetcher.poke)
+    live.prefetcher.guesses = Guesses(guessed.now, lambda plan: 0.0, PrefetchConfig(from_bucket=True))
+    live.rig.client.delete_object(Bucket=live.rig.bucket, Key="checkpoints/gone.safetensors")
+    guessed.told("", predictions)
+    assert eventually(lambda: live.tiers() == {"other.safetensors": ("ssd",)}, 20)
+    assert eventually(lambda: [d.subject for d in live.told(PrefetchDecided) if d.action == "failed"] == [gone.subject], 20)
+    parts.catalog.refresh(wait=True)
+    guessed.told("", predictions)
+    assert [guess.obj for guess in guessed.now()[1]] == [other]
+    assert eventually(lambda: "ram" in live.tiers()["other.safetensors"], 20), "the next prompt's guess goes on with what is there"
+    assert [d.subject for d in live.told(PrefetchDecided) if d.action == "failed"] == [gone.subject]
+    assert eventually(lambda: not live.prefetcher.status()["running"], 20)
 
 
 def test_a_pause_and_a_thousand_changed_minds_leave_nothing_running_and_nothing_kept(live: Live):

@@ -296,6 +296,8 @@ def test_a_body_that_is_not_exactly_right_changes_nothing(routes: Routes) -> Non
     for path, body in WRONG_BODIES:
         answer = routes.ask(path, body)
         assert (answer.status, answer.json()["error"]) == (400, "body"), (path, body, answer.body)
+    graph = {"client_id": routes.server.client_id, "prompt": load_only("CheckpointLoaderSimple", ckpt_name="slow-0.safetensors")}
+    assert routes.ask("graph", graph).status == 409 and routes.get("status")["prefetch"]["open_graph"] is False
     unknown = routes.ask("evict", {"digests": ["a" * 64]})
     assert (unknown.status, unknown.json()["error"]) == (404, "unknown_digest")
     assert routes.server.request("GET", "/modelstream/models/..%2f..%2fetc").status == 404
@@ -315,7 +317,7 @@ def test_no_change_without_token_json_and_a_same_origin(routes: Routes) -> None:
         {**good, "Origin": "http://127.0.0.1:9"},
         {**good, "Host": "evil.example"},
     ]
-    paths = ("evict", "pin", "unpin", "prefetch", "cancel", "verify", "clear", "budgets", "panel", "refresh", "prefetching")
+    paths = ("evict", "pin", "unpin", "prefetch", "cancel", "verify", "clear", "budgets", "panel", "refresh", "prefetching", "graph")
     for path in paths:
         for headers in wrong:
             answer = routes.server.request("POST", f"/modelstream/{path}", {"digests": ["a" * 64]}, headers)

@@ -35,6 +35,7 @@ var Client = class {
     this.cancel = (transfer) => this.post("/cancel", { transfer });
     this.verify = (digests2) => this.post("/verify", { digests: digests2 });
     this.budget = (tier, sizeBytes) => this.post("/budgets", { tier, size_bytes: sizeBytes });
+    this.graph = (prompt) => this.post("/graph", { client_id: this.api.clientId ?? "", prompt });
     this.prefetching = (paused) => this.post("/prefetching", { paused });
     this.panel = (open) => this.post("/panel", { client_id: this.api.clientId ?? "", open });
     this.clear = (tier, confirm) => this.post("/clear", { tier, confirm });
@@ -1901,6 +1902,84 @@ function menuOf(_app, node, catalog2, actions2) {
       ]
     }
   }));
+}
+
+// web/src/open-graph.ts
+var STILL_MS = 2e3;
+var BYTES_MAX = 256 << 10;
+var MODEL = /\.(safetensors|sft|gguf|ckpt|pt|pt2|pth|bin|pkl|onnx)$|embedding:/i;
+var OpenGraph = class {
+  constructor(app2, api2, client2) {
+    this.app = app2;
+    this.api = api2;
+    this.client = client2;
+    this.on = false;
+    /** the model names that the server knows of; null: none yet */
+    this.told = null;
+    this.changed = () => this.later();
+    api2.addEventListener("reconnected", () => void this.start());
+  }
+  /** Asks whether the server wants graphs; again after every reconnect, for it may have been restarted. */
+  async start() {
+    this.told = null;
+    try {
+      this.turn((await this.client.status()).prefetch?.open_graph === true);
+    } catch (error) {
+      if (!(error instanceof Away || error instanceof Refused)) throw error;
+      this.turn(false);
+    }
+  }
+  /** Another workflow was opened. */
+  opened() {
+    if (this.on) this.later();
+  }
+  turn(on2) {
+    if (on2 && !this.on) this.api.addEventListener("graphChanged", this.changed);
+    if (!on2 && this.on) this.api.removeEventListener("graphChanged", this.changed);
+    this.on = on2;
+    window.clearTimeout(this.timer);
+    if (on2) this.later();
+  }
+  later() {
+    window.clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => void this.tell(), STILL_MS);
+  }
+  async tell() {
+    const prompt = await this.prompt();
+    if (!this.on || !prompt) return;
+    const names = modelNames(prompt);
+    if (names === (this.told ?? "")) return;
+    if (new TextEncoder().encode(JSON.stringify(prompt)).length > BYTES_MAX - 1024) return;
+    this.told = names;
+    try {
+      await this.client.graph(names ? prompt : {});
+    } catch (error) {
+      if (!(error instanceof Away || error instanceof Refused)) throw error;
+      this.told = null;
+    }
+  }
+  /** As queueing would send it, without what is only for people; null while the graph cannot be queued. */
+  async prompt() {
+    try {
+      const { output } = await this.app.graphToPrompt?.() ?? { output: null };
+      if (!output) return null;
+      return Object.fromEntries(Object.entries(output).map(([id, { class_type, inputs }]) => [id, { class_type, inputs }]));
+    } catch {
+      return null;
+    }
+  }
+};
+function modelNames(prompt) {
+  const found = /* @__PURE__ */ new Set();
+  const look = (value, deep) => {
+    if (typeof value === "string") {
+      if (MODEL.test(value)) found.add(value);
+    } else if (deep && value && typeof value === "object") {
+      for (const one of Object.values(value)) look(one, deep - 1);
+    }
+  };
+  for (const node of Object.values(prompt)) look(node.inputs, 6);
+  return [...found].sort().join("\n");
 }
 
 // web/src/meter.ts
@@ -8546,6 +8625,7 @@ var client = new Client(api);
 var feed = new Feed(client, api);
 var actions = new Actions(app, client);
 var catalog = new Catalog(client, api);
+var openGraph = new OpenGraph(app, api, client);
 var SETTINGS = [
   {
     id: "ModelStream.Toasts",
@@ -8638,6 +8718,10 @@ app.registerExtension({
     });
     feed.onAlert(onAlert);
     if (ADDRESS_OPENS) openTab(app, TAB, true);
+    void openGraph.start();
+  },
+  afterConfigureGraph() {
+    openGraph.opened();
   },
   nodeCreated(node) {
     labelCombos(app, node, catalog);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from comfy_execution.graph import DynamicPrompt, ExecutionList
 
 import nodes
 from modelstream.hooks.listing import ListingSeam
+from modelstream.hooks.lookahead_boot import KEPT_S, BootFetch
 from modelstream.hooks.lookahead_find import Finder
 from modelstream.hooks.lookahead_order import execution_order
 from modelstream.hooks.lookahead_prompt import model_refs
 from modelstream.hooks.lookahead_shapes import ComfyShapes, widgets_of
 from modelstream.hooks.lookahead_workflow import is_workflow, workflow_prompt
 from modelstream.hooks.missing_seam import MissingModelsSeam
+from modelstream.storage.config_prefetch import BootConfig
 from modelstream.storage.events import ModelsMissing
 from modelstream.storage.objects import ObjectId, RemoteObject
 
@@ -151,3 +154,25 @@ def test_a_workflows_own_md5_finds_a_model_under_another_name(comfy):
     sent["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
     MissingModelsSeam(comfy.runtime, ComfyShapes()).on_prompt(sent)
     assert sent["prompt"]["1"]["inputs"]["vae_name"] == "renamed.safetensors"
+
+
+def test_the_boot_set_is_kept_for_its_time_whatever_the_clock_does(comfy, tmp_path):
+    manifest = tmp_path / "set.toml"
+    manifest.write_text('[[models]]\nname = "first.safetensors"\n')
+    comfy.holds("checkpoints/first.safetensors", "checkpoints/other.safetensors")
+    comfy.runtime.config = replace(comfy.runtime.config, boot=BootConfig(manifest=manifest))
+    now = [1000.0]
+    boot = BootFetch(comfy.runtime, clock=lambda: now[0])
+
+    def names() -> list[str]:
+        return [wish.obj.basename for wish in boot.wishes()]
+
+    now[0] -= 1e9
+    assert names() == ["first.safetensors"]
+    now[0] += KEPT_S - 1
+    assert names() == ["first.safetensors"] and boot.again_s() == pytest.approx(1.1)
+    now[0] += 2
+    assert names() == [] and boot.again_s() is None
+    now[0] -= 1e9
+    assert names() == [], "what has ended does not begin again"
+    boot.close()

@@ -95,6 +95,7 @@ export class Client {
   verify = (digests: string[]) => this.post<{ asked: number }>("/verify", { digests });
   budget = (tier: string, sizeBytes: number) =>
     this.post<{ budget_bytes: number; freed_bytes: number }>("/budgets", { tier, size_bytes: sizeBytes });
+  graph = (prompt: object) => this.post<{ nodes: number }>("/graph", { client_id: this.api.clientId ?? "", prompt });
   prefetching = (paused: boolean) => this.post("/prefetching", { paused });
   panel = (open: boolean) =>
     this.post<{ expires_s: number; tick?: contract.Tick }>("/panel", { client_id: this.api.clientId ?? "", open });

@@ -59,6 +59,7 @@ export interface App {
   extensionManager: ExtensionManager;
   graph?: { _nodes?: GraphNode[]; setDirtyCanvas?(foreground: boolean, background: boolean): void };
   refreshComboInNodes?(): Promise<void>;
+  graphToPrompt?(): Promise<{ output: Record<string, { class_type: string; inputs: Record<string, unknown> }> }>;
 }
 
 export interface Api {

@@ -108,6 +108,7 @@ export interface Prefetch {
   wasted: number;
   plan: { digest: string; name: string; folder: string; size_bytes: number; reason: string; probability: number | null }[];
   paused: boolean;
+  open_graph?: boolean;
 }
 
 export interface OriginState {

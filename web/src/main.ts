@@ -11,6 +11,7 @@ import { Feed } from "./feed";
 import { texts } from "./i18n";
 import { labelCombos, menuOf } from "./loaders";
 import { Catalog } from "./catalog";
+import { OpenGraph } from "./open-graph";
 import type { Panel } from "./panel";
 import "./panel";
 
@@ -25,6 +26,7 @@ const client = new Client(api);
 const feed = new Feed(client, api);
 const actions = new Actions(app, client);
 const catalog = new Catalog(client, api);
+const openGraph = new OpenGraph(app, api, client);
 
 const SETTINGS = [
   {
@@ -125,6 +127,10 @@ app.registerExtension({
     });
     feed.onAlert(onAlert);
     if (ADDRESS_OPENS) openTab(app, TAB, true);
+    void openGraph.start();
+  },
+  afterConfigureGraph() {
+    openGraph.opened();
   },
   nodeCreated(node: object) {
     labelCombos(app, node, catalog);
