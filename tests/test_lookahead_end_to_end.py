@@ -121,7 +121,11 @@ def load(name: str, **more: Any) -> Graph:
 
 
 def names(server: ComfyServer, action: str) -> list[str]:
-    return [d["subject"].rsplit("/", 1)[-1].partition(".")[0] for d in status(server)["prefetch"]["decisions"] if d["action"] == action]
+    return decided(status(server), action)
+
+
+def decided(now: dict[str, Any], action: str) -> list[str]:
+    return [d["subject"].rsplit("/", 1)[-1].partition(".")[0] for d in now["prefetch"]["decisions"] if d["action"] == action]
 
 
 def test_queued_models_are_there_when_their_turn_comes_in_the_queues_order(comfy: ComfyServer):
@@ -136,7 +140,7 @@ def test_queued_models_are_there_when_their_turn_comes_in_the_queues_order(comfy
 
     def all_there() -> bool:
         now = status(comfy)
-        return not now["prefetch"]["running"] and names(comfy, "fetch")[:4] == ["slow-0", "slow-1", "tiny", "style"]
+        return not now["prefetch"]["running"] and decided(now, "fetch")[:4] == ["slow-0", "slow-1", "tiny", "style"]
 
     until(comfy, all_there, 60)
     release(comfy, "one")
@@ -229,7 +233,7 @@ def test_the_graph_open_in_a_browser_is_fetched_behind_the_queue_onto_the_ssd_un
     assert status(comfy)["prefetch"]["open_graph"] is True
     assert tell(load("slow-8.safetensors"), "nobody-with-a-websocket") == 200
     assert tell(load("slow-9.safetensors")) == 200
-    until(comfy, lambda: "slow-9" in names(comfy, "fetch") and not status(comfy)["prefetch"]["running"], 30)
+    until(comfy, lambda: "slow-9" in decided(now := status(comfy), "fetch") and not now["prefetch"]["running"], 30)
     decision = [d for d in status(comfy)["prefetch"]["decisions"] if d["subject"].endswith("slow-9.safetensors")][-1]
     assert (decision["source"], decision["tier"]) == ("graph", "ssd")
     assert "slow-8" not in names(comfy, "fetch")
