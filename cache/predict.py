@@ -147,4 +147,3 @@ class Predictor:
         for probability, c in zip(given[MIXED], forecast.candidates, strict=True):
             self._mixer.learn(c.opinions, c.levels, forecast.shared, (c.digest in new) - probability)
         self.experts.truth(forecast, new)
-

@@ -89,9 +89,7 @@ class Learned:
     ran: PromptsThatRan
 
 
-def install_learning(
-    runtime: Runtime, seam: QueueSeam, ahead: LookAhead, finder: Finder, changed: Callable[[], None]
-) -> Learned:
+def install_learning(runtime: Runtime, seam: QueueSeam, ahead: LookAhead, finder: Finder, changed: Callable[[], None]) -> Learned:
     """changed: there are new guesses."""
     config = runtime.config.prefetch
     guessed = Guessed(runtime.catalog, changed)

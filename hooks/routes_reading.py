@@ -49,6 +49,7 @@ def add(to: Registrar, site: Site) -> None:
     to.get("/status", status)
     to.get("/models", models)
     to.get("/models/{digest}", model)
+
     async def policy(request: web.Request) -> Any:
         return await in_thread(lambda: _policy(site, request.query))
 

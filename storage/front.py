@@ -89,7 +89,5 @@ class PinnedReader:
                 self._connection.close()
             profile = self._origin.profile
             tls = self._origin.tls_context() if address.tls else None
-            self._connection = Connection(
-                address, tls, connect_timeout_s=profile.connect_timeout_s, read_timeout_s=profile.read_timeout_s
-            )
+            self._connection = Connection(address, tls, connect_timeout_s=profile.connect_timeout_s, read_timeout_s=profile.read_timeout_s)
         return self._connection

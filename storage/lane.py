@@ -388,9 +388,7 @@ def _last_event(transfer: Transfer) -> Event:
     subject, value, error = transfer.obj.subject, transfer.value, transfer.error
     if value is not None:
         size = value.head.size_bytes
-        return TransferFinished(
-            transfer.id, subject, size, value.wire_bytes, value.seconds, value.requests, value.retries, value.verified
-        )
+        return TransferFinished(transfer.id, subject, size, value.wire_bytes, value.seconds, value.requests, value.retries, value.verified)
     assert error is not None
     if isinstance(error, TransferCancelled):
         return TransferStopped(transfer.id, subject, transfer.progress().landed_bytes)

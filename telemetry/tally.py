@@ -81,6 +81,7 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 
+
 def declare_all(tally: Tally, origins: Iterable[str]) -> None:
     """The rows that every process may come to need."""
     for level in ("vram", "ram", "ssd"):

@@ -212,7 +212,7 @@ def test_a_history_from_the_future_counts_as_now_and_impossible_figures_not_at_a
         [1, 5.0, 7, [["d", 5, ""]]],
         {"a": 1},
     ]
-    path.write_text("\n".join(json.dumps(one) for one in [*bad, good]).replace("1e+300", "NaN") + "\n[1,NaN,\"\",[[\"d\",5,\"\"]]]\n")
+    path.write_text("\n".join(json.dumps(one) for one in [*bad, good]).replace("1e+300", "NaN") + '\n[1,NaN,"",[["d",5,""]]]\n')
     assert UseLog(path).load(NOW_S) == (Use(NOW_S, (UsedFile("d", 5, "loras"),), "0"),)
 
 
