@@ -43,8 +43,8 @@ class SsdMachine(RuleBasedStateMachine):
 
     @rule(obj=objects)
     def begin(self, obj) -> None:
-        if obj in self.partials:
-            return
+        if obj in self.partials or obj.id.digest in self.whole:
+            return  # what is here is not fetched; to the policy a fetch is a use
         before = dict(self.whole)
         try:
             partial = self.ssd.begin(obj, head_of(obj))
