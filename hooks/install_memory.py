@@ -36,7 +36,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
     if config.ram.hand_over:
         loading.hear(lambda opened: shared.add(getattr(opened, "buffer", None)))
         seams.put_on(assign)
-        if _on(seams, assign.name):
+        if seams.is_on(assign.name):
             seams.put_on(copies)
     if not config.vram.warm_models:
         watch_memory(runtime, keep_free_bytes(config.vram))
@@ -44,16 +44,16 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
     warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
     pressure = VramPressureSeam(warm, working_memory_bytes=config.vram.working_memory_bytes, compacts=config.vram.compact)
     seams.put_on(warm)
-    if _on(seams, warm.name):
+    if seams.is_on(warm.name):
         seams.put_on(pressure)
-        if not _on(seams, pressure.name):
+        if not seams.is_on(pressure.name):
             # without it nobody could make the pool let go
             warm.take_off()
             warm.trouble = "taken off: nobody could make it let go"
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
     runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
-    return warm if _on(seams, warm.name) and _on(seams, pressure.name) else None
+    return warm if seams.is_on(warm.name) and seams.is_on(pressure.name) else None
 
 
 def limits_of(config: VramConfig) -> Limits:
@@ -103,7 +103,3 @@ def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: Assign
         "compactions": pressure.compactions,
         "devices": devices_json(warm.pool),
     }
-
-
-def _on(seams: Seams, name: str) -> bool:
-    return any(state.name == name and state.state == "on" for state in seams.states())

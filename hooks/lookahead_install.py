@@ -99,7 +99,7 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
     ahead = LookAhead(seam.queued, finder, ComfyShapes(), runtime.bus, most=config.prompts_max)
     seam.undo_with(ahead.close)
     seams.put_on(seam)
-    if not any(state.name == seam.name and state.state == "on" for state in seams.states()):
+    if not seams.is_on(seam.name):
         ahead.close()
         return
     learned = install_learning(runtime, seam, ahead, finder, prefetcher.poke) if config.learned else None

@@ -115,7 +115,7 @@ class Seams:
     def put_on(self, *seams: Seam) -> None:
         """Each seam that fits; one that does not is noted and leaves ComfyUI as it is.  Never raises."""
         for seam in seams:
-            if self._states.get(seam.name, SeamState(seam.name, "off")).state == "on":
+            if self.is_on(seam.name):
                 continue
             reason = _put_on(seam)
             if not reason:
@@ -128,6 +128,10 @@ class Seams:
             seam = self._on.pop()
             seam.take_off()
             self._tell(SeamState(seam.name, "off"))
+
+    def is_on(self, name: str) -> bool:
+        state = self._states.get(name)
+        return state is not None and state.state == "on"
 
     def states(self) -> tuple[SeamState, ...]:
         with self._lock:
