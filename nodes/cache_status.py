@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..hooks.boot import extension
 from .ours import CATEGORY, always, size_text
 from .picture import Bar, draw_bars
-from .prefetch import after_input
+from .prefetch import after_input, after_output
 
 TIERS = (("vram", "VRAM"), ("ram", "RAM"), ("ssd", "SSD"), ("bucket", "Bucket"))
 
@@ -24,7 +24,7 @@ class CacheStatus(io.ComfyNode):
             description="What VRAM, RAM, SSD and the buckets hold, as values and as a picture.",
             inputs=[after_input()],
             outputs=[
-                io.AnyType.Output("passed", display_name="after", tooltip="What came in at after."),
+                after_output(),
                 io.Image.Output("picture", display_name="picture", tooltip="The tiers as bars."),
                 io.String.Output("report", display_name="report", tooltip="A line each tier."),
                 io.Float.Output("ram_gb", display_name="RAM GB", tooltip="What the RAM tier holds."),

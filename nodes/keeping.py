@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..hooks.progress import NodeWatch
 from ..storage.objects import RemoteObject
 from .ours import CATEGORY, always, chosen, one_by_one, runtime, size_text
-from .prefetch import after_input, models_input
+from .prefetch import after_input, after_output, models_input
 
 REFUSED = {
     "leased": "in use",
@@ -36,7 +36,7 @@ class Pin(io.ComfyNode):
                 after_input(),
             ],
             outputs=[
-                io.AnyType.Output("passed", display_name="after", tooltip="What came in at after."),
+                after_output(),
                 io.String.Output("report", display_name="report", tooltip="A line each model."),
             ],
             is_output_node=True,
@@ -72,7 +72,7 @@ class Evict(io.ComfyNode):
                 after_input(),
             ],
             outputs=[
-                io.AnyType.Output("passed", display_name="after", tooltip="What came in at after."),
+                after_output(),
                 io.Int.Output("freed_bytes", display_name="freed bytes", tooltip="All of them together."),
                 io.String.Output("report", display_name="report", tooltip="A line each model."),
             ],

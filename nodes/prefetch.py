@@ -30,6 +30,11 @@ def after_input() -> Any:
     return io.AnyType.Input("after", optional=True, tooltip=AFTER)
 
 
+def after_output() -> Any:
+    """Hands on what came in at `after_input`."""
+    return io.AnyType.Output("passed", display_name="after", tooltip="What came in at after.")
+
+
 class Prefetch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,7 +50,7 @@ class Prefetch(io.ComfyNode):
                 after_input(),
             ],
             outputs=[
-                io.AnyType.Output("passed", display_name="after", tooltip="What came in at after."),
+                after_output(),
                 io.String.Output("report", display_name="report", tooltip="What was asked for, a line each."),
             ],
             is_output_node=True,
@@ -85,7 +90,7 @@ class WaitForModels(io.ComfyNode):
                 after_input(),
             ],
             outputs=[
-                io.AnyType.Output("passed", display_name="after", tooltip="What came in at after."),
+                after_output(),
                 io.Float.Output("seconds", display_name="seconds", tooltip="How long this waited."),
             ],
             is_output_node=True,
