@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .objects import into_page_cache
 from .processes import SERVER_CORE, pinned
 from .report import Check, Column, Report, Row, at_least, at_most, median
 
@@ -82,12 +83,6 @@ def wait_listed(comfy: Any) -> None:
     pause = threading.Event()
     while not all(origin["objects"] for origin in comfy.get("/modelstream/status")["origins"]):
         pause.wait(0.02)
-
-
-def into_page_cache(path: Path) -> None:
-    with path.open("rb", buffering=0) as file:
-        while file.read(1 << 24):
-            pass
 
 
 def checks(rows: list[Row]) -> list[Check]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .lister import BUCKET as LARGE_BUCKET
-from .lister import lister
+from .lister import CONFIG, lister
 from .objects import Bucket, synthetic
 from .processes import ROOT, SERVER_CORE, pinned
 
@@ -26,27 +26,6 @@ OBJECT_MB = 500
 OURS = " (ours)"
 LIMIT_S = 120.0
 QUIET_S = 2.0
-
-CONFIG = """
-[catalog]
-refresh_s = 0
-[profiles.large]
-endpoint = "{large}"
-access_key_id = "AKIABENCHBENCHBENCH0"
-secret_access_key = "not-a-secret-of-anybody"
-[profiles.near]
-endpoint = "{near}"
-access_key_id = "{access_key}"
-secret_access_key = "{secret_key}"
-[[origins]]
-name = "near"
-bucket = "{bucket}"
-profile = "near"
-[[origins]]
-name = "large"
-bucket = "{large_bucket}"
-profile = "large"
-"""
 
 NODE = '''
 import asyncio, gc, json, sys, threading, time

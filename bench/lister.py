@@ -17,6 +17,28 @@ from urllib.parse import parse_qs, urlsplit
 from .processes import ROOT, environment
 
 BUCKET = "large"
+
+CONFIG = """
+[catalog]
+refresh_s = 0
+[profiles.large]
+endpoint = "{large}"
+access_key_id = "AKIABENCHBENCHBENCH0"
+secret_access_key = "not-a-secret-of-anybody"
+[profiles.near]
+endpoint = "{near}"
+access_key_id = "{access_key}"
+secret_access_key = "{secret_key}"
+[[origins]]
+name = "near"
+bucket = "{bucket}"
+profile = "near"
+[[origins]]
+name = "large"
+bucket = "{large_bucket}"
+profile = "large"
+"""
+"""a near bucket for what is loaded, and the large one beside it: to be formatted"""
 PAGE = 1000
 PREFIX = "checkpoints/"
 _ENTRY = (

@@ -67,6 +67,12 @@ def target_of(key: str, path: Path) -> Target:
         return Target(key, size_bytes, crc_tensors, checksums.crc64nvme(view))
 
 
+def into_page_cache(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+
+
 def _pieces(view: memoryview) -> Iterator[tuple[int, int]]:
     data_start = 8 + int.from_bytes(view[:8], "little")
     header = json.loads(bytes(view[8:data_start]))

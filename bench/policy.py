@@ -15,6 +15,7 @@ from typing import Any
 
 from modelstream.cache.policy import DEFAULT
 
+from .plot import pyplot_for
 from .policy_bounds import belady_cost, foo_bound
 from .policy_mixes import MIXES, Request, sizes, stream
 from .policy_replay import files_of, read_trace, replay, tier
@@ -154,15 +155,10 @@ def _worst(rows: Iterable[dict[str, Any]]) -> float | None:
 
 
 def draw(report: Report, path: Path) -> None:
-    """Bars per cell.  matplotlib is a tool of the benchmarks, not of the product."""
-    try:
-        import matplotlib
-    except ImportError:
-        report.note("no plot: matplotlib is not installed")
+    """Bars per cell."""
+    pyplot = pyplot_for(report)
+    if pyplot is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(2, 1, figsize=(15, 10))
     for axis, wanted in zip(axes, (True, False), strict=True):
         rows = [row for row in report.rows if (row["source"] == "trace") == wanted and row["cell"] not in ("hierarchy", "SSD 1200")]

@@ -1,4 +1,4 @@
-"""The plot of ``bench predict``: recall, what the probabilities are worth, stalls.  matplotlib is a tool of the benchmarks."""
+"""The plot of ``bench predict``: recall, what the probabilities are worth, stalls."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ from typing import Any
 
 from modelstream.cache.predict_score import KS
 
+from .plot import pyplot_for
 from .report import Report
 
 
 def draw(report: Report, path: Path) -> None:
-    try:
-        import matplotlib
-    except ImportError:
-        report.note("no plot: matplotlib is not installed")
+    pyplot = pyplot_for(report)
+    if pyplot is None:
         return
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(1, 3, figsize=(19, 6))
     _recall(axes[0], report)
     _reliability(axes[1], report)

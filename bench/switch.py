@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .objects import into_page_cache
 from .processes import CLIENT_CORE, SERVER_CORE, pinned
 from .report import Check, Column, Report, Row, at_least, at_most, median
 
@@ -105,7 +106,7 @@ def _comfyui(setting: str, files: dict[str, Path], server: Any) -> Iterator[Any]
     args, prefix = ["--fp16-unet"], pinned(CLIENT_CORE)
     if setting == "stock":
         for path in files.values():
-            _into_page_cache(path)
+            into_page_cache(path)
         local = {f"checkpoints/{name}.safetensors": path for name, path in files.items()}
         with ComfyServer(folder_name=None, models=local, args=args, prefix=prefix) as comfy:
             yield comfy
@@ -146,12 +147,6 @@ def _download_seconds(files: dict[str, Path], server: Any) -> float:
         for name in files:
             client.download_file(server.bucket, f"checkpoints/{name}.safetensors", str(Path(folder) / name))
         return time.monotonic() - start_s
-
-
-def _into_page_cache(path: Path) -> None:
-    with path.open("rb", buffering=0) as file:
-        while file.read(1 << 24):
-            pass
 
 
 def checks(rows: list[Row]) -> list[Check]:

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .lister import BUCKET, lister
+from .lister import BUCKET, CONFIG, lister
 from .objects import Bucket, synthetic
 from .processes import CLIENT_CORE, ROOT, SERVER_CORE, pinned
 from .report import Check, Column, Report, Row, at_most, median
@@ -98,29 +98,6 @@ watch()
 NODE_CLASS_MAPPINGS = {"BenchLoads": Loads}
 '''
 
-CONFIG = """
-[catalog]
-refresh_s = 0
-[ssd]
-free_floor_gb = 0.1
-[profiles.large]
-endpoint = "{large}"
-access_key_id = "AKIABENCHBENCHBENCH0"
-secret_access_key = "not-a-secret-of-anybody"
-[profiles.near]
-endpoint = "{near}"
-access_key_id = "{access_key}"
-secret_access_key = "{secret_key}"
-[[origins]]
-name = "near"
-bucket = "{bucket}"
-profile = "near"
-[[origins]]
-name = "large"
-bucket = "{large_bucket}"
-profile = "large"
-"""
-
 
 def main(report: Report, *, repetitions: int | None, quick: bool) -> int:
     for repetition in range(repetitions or (1 if quick else 3)):
@@ -172,7 +149,7 @@ def with_extension(*, quick: bool) -> dict[str, Any]:
         node = base / "custom_nodes" / "bench_telemetry.py"
         node.parent.mkdir(parents=True)
         node.write_text(NODE)
-        config = CONFIG.format(large=large, near=server.endpoint, large_bucket=BUCKET, **keys)
+        config = CONFIG.format(large=large, near=server.endpoint, large_bucket=BUCKET, **keys) + "[ssd]\nfree_floor_gb = 0.1\n"
         with ComfyServer(config=config, base=base, prefix=pinned(CLIENT_CORE)) as comfy:
             wait_listed(comfy)
             found: dict[str, Any] = {**load_cost(comfy), **routes(comfy)}
