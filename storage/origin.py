@@ -124,6 +124,13 @@ class Origin:
         """Any error of botocore, ssl, http.client or the socket layer as one of the family."""
         return error_from_exception(error, subject or self.name)
 
+    def control(self) -> Any:
+        """boto3's S3 client of this origin (thread-safe), for what is no reading of objects: lifecycle, restore, publishing.
+
+        Made at the first call (0.1 s and more).  Its exceptions go through ``translate`` before anybody sees them.
+        """
+        return self._s3()
+
     # -- listing -------------------------------------------------------------------------------------------------
 
     def list_pages(self) -> Iterator[Sequence[RemoteObject]]:

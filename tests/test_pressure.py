@@ -412,7 +412,8 @@ def test_wired_the_real_tier_yields_and_the_warm_models_are_asked_and_woken(monk
 THRASHING = """
 import mmap, os, sys
 open(sys.argv[2], "w").write(str(os.getpid()))
-read = mmap.mmap(open(sys.argv[1], "rb").fileno(), 0, access=mmap.ACCESS_READ)
+file = open(sys.argv[1], "rb")
+read = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 while True:
     for at in range(0, len(read), 4096):
         read[at]
