@@ -1,58 +1,121 @@
-"""The table of commands, the options that all of them have, and exit codes."""
+"""The table of commands, the options that all of them have, and what becomes of their errors.
+
+A command is a module with ``EXAMPLES``, ``add_options`` and ``run`` (see ``CommandModule``) and a row in ``COMMANDS``.  Only
+the module of the command that is called is imported, so that ``--help`` and every other command stay quick.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..storage import VERSION
 from ..storage.errors import ModelStreamError
-from . import warm, warm_set
+from .output import DONE, EXIT_CODES, INTERRUPTED, WRONG, add_output_options, warn
 from .places import add_place_options
 
-DONE, INCOMPLETE, WRONG, INTERRUPTED = 0, 1, 2, 130
-"""all is well; something is missing or failed; the command, the configuration or a file is wrong; Ctrl-C"""
+
+class CommandModule(Protocol):
+    """run: gets the parsed options (``json``, ``quiet``, ``comfyui`` and ``config`` among them), returns the exit code; may raise
+    ModelStreamError, which is printed.  Errors of botocore go through ``Origin.translate`` first.
+    """
+
+    EXAMPLES: str
+    """command lines, one a line, shown below the help"""
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, options: argparse.Namespace) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """run: gets the parsed options, returns the exit code; may raise ModelStreamError, which is printed"""
+    """Either a command of its own (``load`` imports its module) or a group of ``commands``."""
 
     name: str
     summary: str
-    add_options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    load: Callable[[], CommandModule] | None = None
+    commands: tuple[Command, ...] = ()
+
+
+def _warm() -> CommandModule:
+    from . import warm
+
+    return warm
+
+
+def _warm_set() -> CommandModule:
+    from . import warm_set
+
+    return warm_set
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command("warm", "fetch a warm set onto the SSD, ahead of time", warm.add_options, warm.run),
-    Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", warm_set.add_options, warm_set.run),
+    Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
+    Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """For ``python -m modelstream`` and the script of that name."""
-    options = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 shows escapes; it never stops a command
+    options = parser(given).parse_args(given)
     try:
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
     except ModelStreamError as error:
-        print(f"modelstream: {error}", file=sys.stderr)
+        warn(f"modelstream: {error}")
         return WRONG
+    except BrokenPipeError:
+        # who reads has seen enough (``modelstream ls | head``); Python would complain once more when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except KeyboardInterrupt:
-        print("modelstream: stopped; what has landed on the SSD is resumed next time", file=sys.stderr)
+        warn("modelstream: stopped; what has landed is resumed next time")
         return INTERRUPTED
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser("modelstream", description="Models in buckets, streamed into ComfyUI: what can be done without it.")
+def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser for these arguments: of the commands that they do not name it knows the names only."""
+    made = argparse.ArgumentParser(
+        "modelstream",
+        description="Models in buckets, streamed into ComfyUI: what can be done without it.",
+        epilog=f"{EXIT_CODES}\n`modelstream COMMAND --help` has examples",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument("--version", action="version", version=VERSION)
-    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        one = commands.add_parser(command.name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}.")
-        add_place_options(one)
-        command.add_options(one)
-        one.set_defaults(run=command.run)
+    _add_commands(made, COMMANDS, [word for word in arguments if not word.startswith("-")])
     return made
+
+
+def _add_commands(parent: argparse.ArgumentParser, commands: Sequence[Command], words: Sequence[str]) -> None:
+    added = parent.add_subparsers(required=True, metavar="COMMAND")
+    for command in commands:
+        named = words[:1] == [command.name]
+        module = command.load() if named and command.load is not None else None
+        one = added.add_parser(
+            command.name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=_examples(module) if module is not None else EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if module is not None:
+            module.add_options(one)
+            add_output_options(one)
+            add_place_options(one)
+            one.set_defaults(run=module.run)
+        elif named and command.commands:
+            _add_commands(one, command.commands, words[1:])
+
+
+def _examples(module: CommandModule) -> str:
+    lines = "\n".join(f"  {line.strip()}" for line in module.EXAMPLES.strip().splitlines())
+    return f"examples:\n{lines}\n\n{EXIT_CODES}"

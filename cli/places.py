@@ -6,13 +6,16 @@ import argparse
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..cache.prefetch_set import FOLDERS, plain_view
-from ..hooks.runtime import Places, Runtime
-from ..storage import environment
-from ..storage.config import load_config
 from ..storage.errors import ConfigError, OriginUnreachable
-from ..storage.events import EventBus
+
+if TYPE_CHECKING:
+    from ..hooks.runtime import Runtime
+    from ..storage.config import Config
+    from ..storage.origin import Origin
+
+# What follows imports when it is called: ``--help`` needs none of it, and what only talks to buckets needs no cache.
 
 STATE_NAMES = ("__modelstream", "modelstream")
 """the extension's folder below ComfyUI's "user", of newer and older ComfyUIs"""
@@ -23,17 +26,72 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="config.toml (default: MODELSTREAM_CONFIG, else the ComfyUI's)")
 
 
+def add_origin_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--origin", metavar="NAME", help="the origin of the configuration that is meant (default: all, or the only one)")
+
+
+def config_path(options: argparse.Namespace) -> Path:
+    from ..storage import environment
+
+    path: Path = options.config or environment.config_path(state_directory(options.comfyui) / "config.toml")
+    return path
+
+
+def read_config(options: argparse.Namespace) -> Config:
+    """Raises ConfigError, also where no bucket is configured."""
+    from ..storage.config import load_config
+
+    config = load_config(config_path(options))
+    if not config.origins:
+        raise ConfigError("no bucket is configured", next_step="write config.toml, or name one with --config (docs/configuration.md)")
+    return config
+
+
+def open_named_origins(options: argparse.Namespace) -> tuple[Origin, ...]:
+    """The origins that ``--origin`` means, near to far: all without it.  Touches no network.  Raises ConfigError."""
+    from ..storage.origin import open_origins
+
+    origins = open_origins(read_config(options))
+    if options.origin is None:
+        return origins
+    return (_named(origins, options.origin),)
+
+
+def open_origin(options: argparse.Namespace) -> Origin:
+    """The one that ``--origin`` means, or the only one.  Raises ConfigError where that leaves a choice."""
+    from ..storage.origin import open_origins
+
+    origins = open_origins(read_config(options))
+    if options.origin is not None:
+        return _named(origins, options.origin)
+    if len(origins) > 1:
+        raise ConfigError("several origins are configured", next_step=f"name one with --origin: {_names(origins)}")
+    return origins[0]
+
+
+def _named(origins: tuple[Origin, ...], name: str) -> Origin:
+    for origin in origins:
+        if origin.name == name:
+            return origin
+    raise ConfigError(f"no origin is called {name}", next_step=f"configured: {_names(origins)}")
+
+
+def _names(origins: tuple[Origin, ...]) -> str:
+    return ", ".join(origin.name for origin in origins)
+
+
 @contextlib.contextmanager
 def opened_runtime(options: argparse.Namespace, *, list_timeout_s: float | None = 120.0) -> Iterator[Runtime]:
     """The extension's parts, with every bucket listed.  Raises ModelStreamError.
 
     list_timeout_s: None: whatever an earlier listing left is enough
     """
+    from ..cache.prefetch_set import FOLDERS, plain_view
+    from ..hooks.runtime import Places, Runtime
+    from ..storage.events import EventBus
+
     state = state_directory(options.comfyui)
-    config = load_config(options.config or environment.config_path(state / "config.toml"))
-    if not config.origins:
-        raise ConfigError("no bucket is configured", next_step="write config.toml, or name one with --config (docs/configuration.md)")
-    runtime = Runtime(config, Places(state=state, ssd=state / "cache"), EventBus())
+    runtime = Runtime(read_config(options), Places(state=state, ssd=state / "cache"), EventBus())
     try:
         runtime.start(tuple(plain_view(folder) for folder in FOLDERS))
         if list_timeout_s is not None and not runtime.catalog.refresh(wait=True, timeout_s=list_timeout_s):

@@ -7,30 +7,33 @@ process: what should be in ComfyUI's is named in its [boot] section.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.prefetch_set import find_all, plain_view
 from ..storage.landing import Priority
 from ..storage.objects import RemoteObject
+from .bars import progress_bar
+from .output import DONE, INCOMPLETE, print_json, say, shown, size_text, warn
 from .places import opened_runtime
 from .sets import read_set
 
 if TYPE_CHECKING:
-    from ..cache.warming import Warming, WarmProgress
+    from ..cache.warming import Warming
     from ..hooks.runtime import Runtime
 
 POLL_S = 0.2
 
+EXAMPLES = """
+modelstream warm set.toml --comfyui /srv/comfyui
+modelstream warm workflow.json --dry-run
+modelstream warm set.toml --timeout 600 --json
+"""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a warm set (TOML or JSON), a workflow, or a prompt in API format")
-    parser.add_argument("--json", action="store_true", help="one JSON object at the end instead of a progress bar")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after that; what has landed stays")
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched")
 
@@ -51,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             outcome |= _fetch(runtime, fitting, options)
     _say(outcome, as_json=options.json)
-    return 1 if missing or too_large or outcome.get("failed") or outcome.get("timed_out") else 0
+    return INCOMPLETE if missing or too_large or outcome.get("failed") or outcome.get("timed_out") else DONE
 
 
 def _that_fit(runtime: Runtime, objects: tuple[RemoteObject, ...]) -> tuple[list[RemoteObject], list[RemoteObject]]:
@@ -91,51 +94,31 @@ def _fetch(runtime: Runtime, objects: list[RemoteObject], options: argparse.Name
 
 def _watch(warming: Warming, options: argparse.Namespace, started_s: float) -> bool:
     """Waits; True when the time is up."""
-    with _bar(warming, quiet=options.json) as show:
-        while not warming.wait(POLL_S):
-            show(warming.progress())
+    with progress_bar(options, warming.size_bytes) as show:
+        while True:
+            ended = warming.wait(POLL_S)
+            progress = warming.progress()
+            names = " ".join(subject.rpartition("/")[2] for subject in progress.current)
+            show(progress.done_bytes, f"{progress.done}/{progress.objects} {names}")
+            if ended:
+                break
             if options.timeout is not None and time.monotonic() - started_s > options.timeout:
                 return True
-        show(warming.progress())
     return False
-
-
-def _tqdm() -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return None
-    return tqdm
-
-
-@contextlib.contextmanager
-def _bar(warming: Warming, *, quiet: bool) -> Iterator[Any]:
-    """tqdm, which ComfyUI brings, on a terminal; where there is none, or no tqdm, the last lines say all there is to say."""
-    tqdm = None if quiet or not sys.stderr.isatty() else _tqdm()
-    if tqdm is None:
-        yield lambda progress: None
-        return
-    with tqdm(total=warming.size_bytes, unit="B", unit_scale=True, unit_divisor=1000) as bar:
-
-        def show(progress: WarmProgress) -> None:
-            bar.update(max(0, progress.done_bytes - bar.n))
-            bar.set_description(f"{progress.done}/{progress.objects} {' '.join(s.rpartition('/')[2] for s in progress.current)[:40]}")
-
-        yield show
 
 
 def _say(outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(outcome))
+        print_json(outcome)
         return
     for subject in outcome.get("would_fetch", ()):
-        print(f"would fetch {subject}")
+        say(f"would fetch {shown(subject)}")
     for name in outcome["missing"]:
-        print(f"in no bucket: {name}", file=sys.stderr)
+        warn(f"in no bucket: {name}")
     for subject in outcome["no_room"]:
-        print(f"no room on the SSD: {subject}", file=sys.stderr)
+        warn(f"no room on the SSD: {subject}")
     for failure in outcome.get("failed", ()):
-        print(failure["message"], file=sys.stderr)
+        warn(failure["message"])
     if "done" in outcome:
         late = ", time is up" if outcome["timed_out"] else ""
-        print(f"{outcome['done']} of {outcome['objects']} models on the SSD, {outcome['wire_bytes'] / 1e9:.2f} GB fetched{late}")
+        say(f"{outcome['done']} of {outcome['objects']} models on the SSD, {size_text(outcome['wire_bytes'])} fetched{late}")

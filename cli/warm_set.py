@@ -8,8 +8,14 @@ from pathlib import Path
 
 from ..cache.prefetch_set import WarmModel, to_toml
 from ..storage.errors import ConfigError
+from .output import DONE, print_json, say
 from .places import opened_runtime
 from .sets import read_set
+
+EXAMPLES = """
+modelstream warm-set --workflow portrait.json -o set.toml
+modelstream warm-set --hours 24 --pins --comfyui /srv/comfyui > set.toml
+"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +33,14 @@ def run(options: argparse.Namespace) -> int:
     if options.hours is not None or options.pins:
         models += _of_the_cache(options)
     text = to_toml(dict.fromkeys(models), options.tier)
-    if options.output is None:
+    if options.json:
+        print_json({"models": list(dict.fromkeys(models)), "tier": options.tier})
+    elif options.output is None:
         sys.stdout.write(text)
     else:
         options.output.write_text(text, "utf-8")
-        print(f"{options.output.name}: {len(dict.fromkeys(models))} models")
-    return 0
+        say(f"{options.output.name}: {len(dict.fromkeys(models))} models")
+    return DONE
 
 
 def _of_the_cache(options: argparse.Namespace) -> list[WarmModel]:
