@@ -17,6 +17,7 @@ from typing import Any
 from ..storage.errors import ModelStreamError
 from ..storage.objects import RemoteObject
 from ..storage.safetensors_header import kind_of
+from .context import executing
 from .pickles import is_safetensors_name, refuse_by_content, refuse_by_name
 from .progress import NodeWatch
 from .report import reporting
@@ -69,8 +70,9 @@ class LoadingSeam(Seam):
         obj = self._runtime.object_at(path)
         if obj is None:
             return original(ckpt, *args, **kwargs)
-        asked = _Asked.of(args, kwargs)
-        with reporting(self._runtime.bus, obj, self._runtime.request_for(path, obj)) as report, NodeWatch(obj.basename) as watch:
+        asked, request = _Asked.of(args, kwargs), self._runtime.request_for(path, obj)
+        again = self._runtime.handed_out.counted(path, executing())
+        with reporting(self._runtime.bus, obj, request, again=again) as report, NodeWatch(obj.basename) as watch:
             opened, result = self._load(original, obj, asked, watch)
             watch.finished(opened)
             report.loaded(opened)

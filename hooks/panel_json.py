@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from ..storage.people import size_text
 from .figures import tier_figures, transfers
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def health(*, configured: bool, enabled: bool, problem: str, runtime: Runtime | 
     if moving:
         rate = sum(p.rate_bytes_per_s for p in moving)
         what = "1 model streams" if len(moving) == 1 else f"{len(moving)} models stream"
-        return _health("ok", "streaming", f"{what} at {rate / 1e6:.0f} MB/s.", count=len(moving), rate_bytes_per_s=rate)
+        return _health("ok", "streaming", f"{what} at {size_text(rate)}/s.", count=len(moving), rate_bytes_per_s=rate)
     if not any(s.listed_s for s in states):
         return _health("ok", "listing", "The buckets are being listed.")
     counts = {tier.level: tier.entries for tier in tier_figures(runtime)}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..cache.watch import LoadProgress
+from ..storage.people import seconds_text, share_text, size_text
 from .context import Executing, executing
 
 TEXTS_PER_S = 4
@@ -93,43 +94,14 @@ def send_text(text: str, where: Executing) -> None:
 
 def progress_text(name: str, progress: LoadProgress) -> str:
     """`sdxl.safetensors · 1.2 / 6.9 GB · 850 MB/s · 7 s left`"""
-    parts = [name, _of(progress.done_bytes, progress.size_bytes)]
+    parts = [name, share_text(progress.done_bytes, progress.size_bytes)]
     if progress.rate_bytes_per_s > 0:
-        parts.append(f"{_size(progress.rate_bytes_per_s)}/s")
+        parts.append(f"{size_text(progress.rate_bytes_per_s)}/s")
     if progress.eta_s is not None:
-        parts.append(f"{_time(progress.eta_s)} left")
+        parts.append(f"{seconds_text(progress.eta_s)} left")
     return " · ".join(parts)
 
 
 def finished_text(name: str, opened: Figures) -> str:
     """`sdxl.safetensors · 6.9 GB from the bucket in 8.1 s`"""
-    return f"{name} · {_size(opened.size_bytes)} {_FROM.get(opened.source, opened.source)} in {_time(opened.seconds)}"
-
-
-def _of(done_bytes: float, size_bytes: float) -> str:
-    unit, factor = _unit(size_bytes)
-    return f"{done_bytes / factor:.{_digits(unit)}f} / {size_bytes / factor:.{_digits(unit)}f} {unit}"
-
-
-def _size(size_bytes: float) -> str:
-    unit, factor = _unit(size_bytes)
-    return f"{size_bytes / factor:.{_digits(unit)}f} {unit}"
-
-
-def _unit(size_bytes: float) -> tuple[str, float]:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size_bytes >= factor:
-            return unit, factor
-    return "KB", 1e3
-
-
-def _digits(unit: str) -> int:
-    return 1 if unit == "GB" else 0
-
-
-def _time(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min"
+    return f"{name} · {size_text(opened.size_bytes)} {_FROM.get(opened.source, opened.source)} in {seconds_text(opened.seconds)}"

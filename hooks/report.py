@@ -15,15 +15,18 @@ from .runtime import Request
 
 
 class Report:
-    def __init__(self, bus: EventBus, obj: RemoteObject, request: Request) -> None:
+    def __init__(self, bus: EventBus, obj: RemoteObject, request: Request, *, again: bool = False) -> None:
         self._bus = bus
         self._obj = obj
         self._request = request
+        self._again = again
         self.told = False
 
     def loaded(self, opened: Figures) -> None:
-        where = executing() or Executing("", "")
         self.told = True
+        if self._again:
+            return
+        where = executing() or Executing("", "")
         self._bus.emit(
             ModelLoaded(
                 folder=self._request.folder,
@@ -40,11 +43,15 @@ class Report:
 
 
 @contextlib.contextmanager
-def reporting(bus: EventBus, obj: RemoteObject, request: Request) -> Iterator[Report]:
-    """An error of the family that leaves the block is told as LoadFailed and goes on to ComfyUI's dialog."""
+def reporting(bus: EventBus, obj: RemoteObject, request: Request, *, again: bool = False) -> Iterator[Report]:
+    """An error of the family that leaves the block is told as LoadFailed and goes on to ComfyUI's dialog.
+
+    again: this node's load of it has been told already: this one is told only when it goes wrong
+    """
     where = executing() or Executing("", "")
-    report = Report(bus, obj, request)
-    bus.emit(LoadStarted(request.folder, request.name, obj.subject, where.node, where.prompt))
+    report = Report(bus, obj, request, again=again)
+    if not again:
+        bus.emit(LoadStarted(request.folder, request.name, obj.subject, where.node, where.prompt))
     try:
         yield report
     except ModelStreamError as error:

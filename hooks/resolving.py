@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import folder_paths
 
 from ..storage.objects import RemoteObject
-from .context import caller_module, executing, on_event_loop, streams_itself
+from .context import Executing, caller_module, executing, on_event_loop, streams_itself
 from .folders import view_of
 from .pickles import refuse_by_content, refuse_by_name
 from .progress import NodeWatch
@@ -38,7 +37,6 @@ class ResolvingSeam(Seam):
         """before_loading: called in the loading thread before a path of ours is handed out."""
         super().__init__()
         self._runtime = runtime
-        self._leases = _PromptLeases()
         self.before_loading = before_loading
 
     def problem(self) -> str:
@@ -46,7 +44,7 @@ class ResolvingSeam(Seam):
 
     def wrap_all(self) -> None:
         self.wrap(folder_paths, "get_full_path", self._get_full_path)
-        self.undo_with(self._leases.release_all)
+        self.undo_with(self._runtime.handed_out.release_all)
 
     def _get_full_path(self, original: Wrapped, folder_name: str, filename: str, *args: Any, **kwargs: Any) -> str | None:
         found: str | None = original(folder_name, filename, *args, **kwargs)
@@ -85,43 +83,19 @@ class ResolvingSeam(Seam):
         if running is None or not waiting_allowed:
             return cache.file_of(obj)
         self.before_loading()
-        return self._real_file(obj, request, running.prompt)
+        return self._real_file(obj, request, running)
 
-    def _real_file(self, obj: RemoteObject, request: Request, prompt: str) -> str:
+    def _real_file(self, obj: RemoteObject, request: Request, running: Executing) -> str:
         """A file for somebody who opens it himself; it stays at least until a later prompt asks for one."""
-        with reporting(self._runtime.bus, obj, request) as report:
+        handed_out = self._runtime.handed_out
+        counted = handed_out.counted(self._runtime.cache.path_for(obj), running)
+        with reporting(self._runtime.bus, obj, request, again=counted) as report:
             refuse_by_name(self._runtime.config, obj)
             with NodeWatch(obj.basename) as watch:
                 opened = self._runtime.cache.open_file(obj, watch)
-                self._leases.keep(prompt, opened.close)
+                handed_out.keep(running.prompt, opened.close)
                 refuse_by_content(self._runtime.config, obj, opened.path)
                 watch.finished(opened)
             report.loaded(opened)
+            handed_out.count(opened.path, running)
             return opened.path
-
-
-class _PromptLeases:
-    """Leases of files that were handed out as paths: nobody says when such a file is no longer needed.
-
-    Those of the prompt that asks now are kept, those of earlier prompts are given back.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._prompt = ""
-        self._releases: list[Callable[[], None]] = []
-
-    def keep(self, prompt: str, release: Callable[[], None]) -> None:
-        with self._lock:
-            old: list[Callable[[], None]] = []
-            if prompt != self._prompt:
-                old, self._releases, self._prompt = self._releases, [], prompt
-            self._releases.append(release)
-        for give_back in old:
-            give_back()
-
-    def release_all(self) -> None:
-        with self._lock:
-            old, self._releases = self._releases, []
-        for give_back in old:
-            give_back()

@@ -20,6 +20,7 @@ from ..storage.events import EventBus, TierDegraded
 from ..storage.layout import FolderView
 from ..storage.objects import RemoteObject
 from ..storage.origin import open_origins
+from .handed_out import HandedOut
 from .holdings import Holdings
 from .seam import place_of
 
@@ -84,6 +85,7 @@ class Runtime:
         self._failure: ModelStreamError | None = None
         self._requests: OrderedDict[str, Request] = OrderedDict()
         self.holdings = Holdings(config, self.catalog)
+        self.handed_out = HandedOut()
         self.models: LoadedModels | None = None
         """loaded models that can be let go; None where none are kept"""
         self.pause_prefetch: Callable[[bool], None] | None = None

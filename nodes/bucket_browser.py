@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..hooks.folders import all_views
-from .ours import CATEGORY, always, runtime, size_text, total
+from ..storage.people import size_text
+from .ours import CATEGORY, always, runtime, total
 from .selection import matching
 
 ALL = "all folders"

@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..hooks.boot import extension
-from .ours import CATEGORY, always, size_text
+from ..storage.people import size_text
+from .ours import CATEGORY, always
 from .picture import Bar, draw_bars
 from .prefetch import after_input, after_output
 

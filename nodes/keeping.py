@@ -8,7 +8,8 @@ from comfy_api.latest import io, ui
 
 from ..hooks.progress import NodeWatch
 from ..storage.objects import RemoteObject
-from .ours import CATEGORY, always, chosen, one_by_one, runtime, size_text
+from ..storage.people import size_text
+from .ours import CATEGORY, always, chosen, one_by_one, runtime
 from .prefetch import after_input, after_output, models_input
 
 REFUSED = {

@@ -37,13 +37,6 @@ def origin_names() -> list[str]:
     return [origin.name for origin in extension().config.origins]
 
 
-def size_text(size_bytes: float) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes:.0f} bytes"
-
-
 def one_by_one(models: Sequence[Chosen], act: Callable[[RemoteObject, NodeWatch], str]) -> list[str]:
     """``act`` for each model with a watch that shows it on the node; lines of what it said.  The user's interrupt ends it."""
     lines = []

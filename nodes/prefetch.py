@@ -11,7 +11,8 @@ from ..cache.watch import LoadProgress
 from ..hooks.progress import NodeWatch
 from ..storage.errors import DeadlineExceeded, NoRoom
 from ..storage.landing import Priority
-from .ours import CATEGORY, always, chosen, runtime, size_text, total
+from ..storage.people import size_text
+from .ours import CATEGORY, always, chosen, runtime, total
 
 MODELS = (
     "One model a line, as folder/name: checkpoints/sdxl.safetensors. * and ? stand for any text; a line that ends in / means all below it."

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..storage import events, events_comfy
 from ..storage.events import Event
+from ..storage.people import seconds_text, size_text
 
 KEPT = 500
 
@@ -61,35 +62,28 @@ def basename(subject: str) -> str:
     return subject.rpartition(":")[2].rpartition("/")[2] or subject
 
 
-def size(size_bytes: float) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes:.0f} B"
-
-
 def _about(event: Any, kind: str, text: str, **more: Any) -> dict[str, Any]:
     subject = event.subject
     return {"kind": kind, "subject": subject, "name": basename(subject), "text": text, **more}
 
 
 def _loaded(e: events.ModelLoaded) -> dict[str, Any]:
-    text = f"loaded {e.name} from {e.source}: {size(e.size_bytes)} in {e.seconds:.1f} s"
+    text = f"loaded {e.name} from {e.source}: {size_text(e.size_bytes)} in {seconds_text(e.seconds)}"
     return {**_about(e, "load", text), "name": e.name, "tier": e.source, "size_bytes": e.size_bytes, "seconds": e.seconds}
 
 
 def _transfer(e: events.TransferFinished) -> dict[str, Any]:
-    text = f"{basename(e.subject)} came from its bucket: {size(e.wire_bytes)} in {e.seconds:.1f} s"
+    text = f"{basename(e.subject)} came from its bucket: {size_text(e.wire_bytes)} in {seconds_text(e.seconds)}"
     return _about(e, "transfer", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="finished")
 
 
 def _evicted(e: events.Evicted) -> dict[str, Any]:
-    text = f"{basename(e.subject)} left {e.tier}: {size(e.size_bytes)}, {e.reason}"
+    text = f"{basename(e.subject)} left {e.tier}: {size_text(e.size_bytes)}, {e.reason}"
     return _about(e, "evict", text, tier=e.tier, size_bytes=e.size_bytes, reason=e.reason)
 
 
 def _stored(e: events.Stored) -> dict[str, Any]:
-    text = f"{basename(e.subject)} is in {e.tier}: {size(e.size_bytes)}"
+    text = f"{basename(e.subject)} is in {e.tier}: {size_text(e.size_bytes)}"
     return _about(e, "store", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds)
 
 
@@ -99,7 +93,7 @@ def _verified(e: events.Verified) -> dict[str, Any]:
 
 
 def _warmed(e: events.WarmStarted) -> dict[str, Any]:
-    text = f"{e.objects} models are fetched ahead into {e.tier}: {size(e.size_bytes)}"
+    text = f"{e.objects} models are fetched ahead into {e.tier}: {size_text(e.size_bytes)}"
     return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.size_bytes, "reason": "started", "text": text}
 
 
@@ -124,7 +118,12 @@ def _missing(e: events.ModelsMissing) -> dict[str, Any]:
 
 
 def _executed(e: events_comfy.ExecutionComplete) -> dict[str, Any]:
-    return {"kind": "execution", "seconds": e.seconds, "reason": e.status, "text": f"a prompt ended after {e.seconds:.1f} s: {e.status}"}
+    return {
+        "kind": "execution",
+        "seconds": e.seconds,
+        "reason": e.status,
+        "text": f"a prompt ended after {seconds_text(e.seconds)}: {e.status}",
+    }
 
 
 def _alert(e: events_comfy.AlertRaised) -> dict[str, Any]:

@@ -16,8 +16,8 @@ ROOMS = {
     "nodes": {"cache", "storage", "hooks"},
     "cli": {"cache", "storage", "hooks"},
 }
-TELEMETRY_SEES = {"events", "events_comfy", "objects", ""}
-"""of storage: what happens, the values that name an object, and the room's version"""
+TELEMETRY_SEES = {"events", "events_comfy", "objects", "people", ""}
+"""of storage: what happens, the values that name an object, how sizes are written, and the room's version"""
 COMFYUI = {
     "comfy",
     "comfy_api",

@@ -29,9 +29,10 @@ from comfy.utils import load_torch_file
 class DirectReader:
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"name": (folder_paths.get_filename_list("loras"),), "early": ("BOOLEAN", {"default": False})}}
+        return {"required": {"name": (folder_paths.get_filename_list("loras"),), "early": ("BOOLEAN", {"default": False})},
+                "optional": {"twice": ("STRING", {"default": ""})}}
     RETURN_TYPES, FUNCTION, CATEGORY = ("STRING",), "read", "test"
-    def read(self, name, early):
+    def read(self, name, early, twice=""):
         path = folder_paths.get_full_path_or_raise("loras", name)
         if early:
             return (",".join(sorted(load_torch_file(path))),)
@@ -129,7 +130,7 @@ def test_the_node_shows_bytes_rate_and_time_left_while_it_streams(comfy: ComfySe
     comfy.prompt(load_only("CheckpointLoaderSimple", ckpt_name="slow-0.safetensors")).expect()
     assert comfy.listener is not None
     texts = comfy.listener.texts("1")
-    assert any("/ 26 MB" in text and "MB/s" in text and "left" in text for text in texts), texts
+    assert any("/ 26.0 MB" in text and "MB/s" in text and "left" in text for text in texts), texts
     assert "from the bucket in" in texts[-1]
     steps = [t.values["value"] for t in comfy.listener.all("progress") if t.values["node"] == "1"]
     assert len(steps) > 5
@@ -179,6 +180,24 @@ def test_a_pack_that_opens_the_path_itself_gets_a_whole_file(comfy: ComfyServer)
     shown = comfy.prompt(graph).expect().outputs["2"]["text"][0]
     graph["1"]["inputs"]["early"] = True
     assert comfy.prompt(graph).expect().outputs["2"]["text"][0] == shown != ""
+
+
+def test_a_pack_that_asks_for_a_path_and_then_loads_it_is_counted_once(comfy: ComfyServer) -> None:
+    def run(seed: str) -> list[dict[str, Any]]:
+        graph = {"1": node("DirectReader", name="tiny.safetensors", early=True, twice=seed), "2": node("PreviewAny", source=["1", 0])}
+        prompt = comfy.prompt(graph).expect().prompt_id
+        return [load for load in status(comfy)["loads"] if load["prompt"] == prompt]
+
+    before = loads_counted(comfy)
+    assert [load["name"] for load in run("once")] == ["tiny.safetensors"]
+    assert len(run("again")) == 1
+    assert loads_counted(comfy) == before + 2
+    assert status(comfy)["transfers"] == []
+
+
+def loads_counted(comfy: ComfyServer) -> float:
+    lines = comfy.request("GET", "/modelstream/metrics").body.decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith('comfyui_model_load_seconds_count{folder="loras"'))
 
 
 def test_an_embedding_in_the_prompt_text_is_fetched(comfy: ComfyServer) -> None:
