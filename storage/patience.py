@@ -60,6 +60,10 @@ class Patience:
         """Things go well again: the budget is for failures in a row."""
         self._fruitless = 0
 
+    def let_go(self) -> None:
+        """The transfer is over: an error that was raised holds the frames it came through."""
+        self._last = None
+
     def judge(self, refusal: Refusal, tries: Tries, now_s: float, *, progressed: bool = False, looking: bool = False) -> Verdict:
         """Counts the failure in ``tries`` and says what follows.
 

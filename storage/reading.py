@@ -140,6 +140,8 @@ class Reading:
     def let_go(self) -> None:
         """The transfer is over: only the count of what landed stays, no view of the zone's memory."""
         self.landed_bytes = self.in_place_bytes()
+        for part in (*self._waiting, *self.running):
+            part.sink.let_go()
         self._waiting, self.running = [], []
 
     def stop_all(self, why: str) -> None:

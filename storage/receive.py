@@ -49,6 +49,10 @@ class Sink:
         self.crc64 = crc64(self.view[at : at + count], self.crc64)
         self.received = at + count
 
+    def let_go(self) -> None:
+        """Nobody receives into it any more: the memory is its owner's alone."""
+        self.view = memoryview(b"")
+
     def take(self, other: Sink) -> None:
         """Copies what ``other``, a sink that ends where this one ends, has beyond this one."""
         at = self.offset + self.received - other.offset

@@ -373,10 +373,11 @@ class Transfer:
         self.busy = False
         self.phase = Phase.DONE
         self._landed_at_end = self.reading.in_place_bytes() if self.reading is not None else 0
-        # Whoever keeps this transfer must not keep the zone's memory with it.
-        self.view = self.reading = None
+        # Whoever keeps this transfer must not keep the zone's memory with it: not by a part, not by an error's frames.
         if self.reading is not None:
             self.reading.let_go()
+        self.view = self.reading = None
+        self.patience.let_go()
         self.zone = None  # type: ignore[assignment]
         self._done.set()
         callbacks, self._callbacks = self._callbacks, []

@@ -413,6 +413,8 @@ THRASHING = """
 import mmap, os, sys
 open(sys.argv[2], "w").write(str(os.getpid()))
 file = open(sys.argv[1], "rb")
+os.fsync(file.fileno())
+os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # or its pages count for who wrote them
 read = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 while True:
     for at in range(0, len(read), 4096):
