@@ -41,6 +41,12 @@ class Command:
     commands: tuple[Command, ...] = ()
 
 
+def _ls() -> CommandModule:
+    from . import ls
+
+    return ls
+
+
 def _warm() -> CommandModule:
     from . import warm
 
@@ -54,6 +60,7 @@ def _warm_set() -> CommandModule:
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
     Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),
 )
