@@ -231,9 +231,13 @@ class Keeping:
 
     def take_up_budgets(self) -> None:
         """Those set in an earlier process, where the configuration still says what it said then."""
-        for tier, (size_bytes, configured) in _rows(self._budgets.read()).items():
-            if self._configured.get(tier) == configured:
-                (self._ram if tier == RAM else self._ssd).set_budget(size_bytes)
+        for tier, size_bytes in saved_budgets(self._budgets, self._configured).items():
+            (self._ram if tier == RAM else self._ssd).set_budget(size_bytes)
+
+
+def saved_budgets(file: StateFile, configured: Mapping[str, int | None]) -> dict[str, int]:
+    """The budgets that were set while ComfyUI ran, of those tiers whose configuration has not changed since."""
+    return {tier: size for tier, (size, then) in _rows(file.read()).items() if configured.get(tier) == then}
 
 
 def _saved(tier: str, report: PolicyReport, *, bound: bool) -> TierSaved:

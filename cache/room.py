@@ -78,6 +78,12 @@ class Room(Space):
             needed -= self._reclaim_leftovers(needed)
             needed -= self._carry_out(plan, needed, spared, "room")
 
+    def assume_budget(self, budget_bytes: int) -> None:
+        """Nothing goes."""
+        self._limits = replace(self._limits, budget_bytes=budget_bytes)
+        with self._lock:
+            self._choice.resize(self._capacity_bytes())
+
     def set_budget(self, budget_bytes: int | None) -> None:
         """From now on; evicts what is above it.  What cannot go stays, until the next object needs room."""
         with self.room_lock:

@@ -229,6 +229,12 @@ class Space:
         with self._lock:
             return next((p.size_bytes for p in self._leftovers if p.path == directory), 0)
 
+    def leased_anywhere(self) -> frozenset[str]:
+        """Digests that a live process has a lease on, this one or another.  Reads a directory."""
+        with self._lock:
+            own = frozenset(e.digest for e in self._table.entries() if e.digest in self._table.leased)
+        return own | self._lease_files.live()
+
     def _forget(self, digest: str) -> None:
         """With the lock held."""
         self._table.gone(digest)

@@ -33,6 +33,14 @@ class SsdKeeping:
         """Every entry, from memory."""
         return self._space.held()
 
+    def name_all(self) -> None:
+        """Afterwards every entry that has a record has its name in `held`.  Reads a small file each."""
+        self._space.name_entries()
+
+    def leased_anywhere(self) -> frozenset[str]:
+        """Digests that some process reads at this moment, this one or another.  Asks the disk."""
+        return self._space.leased_anywhere()
+
     def free_bytes(self) -> int:
         """What fits without evicting anything; none where the disk does not answer."""
         try:
@@ -51,6 +59,10 @@ class SsdKeeping:
     def set_budget(self, budget_bytes: int | None) -> None:
         """From now on; evicts what is above it."""
         self._space.set_budget(budget_bytes)
+
+    def assume_budget(self, budget_bytes: int) -> None:
+        """For plans: from now on it counts with this budget; nothing goes for it."""
+        self._space.assume_budget(budget_bytes)
 
     def plan_room(self, size_bytes: int) -> EvictionPlan:
         """Who would go for an object of this size.  Changes nothing."""

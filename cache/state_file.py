@@ -31,6 +31,16 @@ class StateFile:
             return None
         return document.get("content") if isinstance(document, dict) and document.get("form") == self._form else None
 
+    def stamp(self) -> tuple[int, int, int] | None:
+        """Changes when anybody has written the file (each write is a new file); None where there is none."""
+        if self._path is None:
+            return None
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
     def write(self, content: Any) -> None:
         """Durable when it returns.  Raises OSError."""
         if self._path is None:

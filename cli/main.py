@@ -41,6 +41,42 @@ class Command:
     commands: tuple[Command, ...] = ()
 
 
+def _cache_ls() -> CommandModule:
+    from . import cache_ls
+
+    return cache_ls
+
+
+def _cache_evict() -> CommandModule:
+    from . import cache_evict
+
+    return cache_evict
+
+
+def _cache_pin() -> CommandModule:
+    from . import cache_pin
+
+    return cache_pin
+
+
+def _cache_unpin() -> CommandModule:
+    from . import cache_unpin
+
+    return cache_unpin
+
+
+def _cache_verify() -> CommandModule:
+    from . import cache_verify
+
+    return cache_verify
+
+
+def _cache_plan() -> CommandModule:
+    from . import cache_plan
+
+    return cache_plan
+
+
 def _ls() -> CommandModule:
     from . import ls
 
@@ -59,7 +95,17 @@ def _warm_set() -> CommandModule:
     return warm_set
 
 
+CACHE = (
+    Command("ls", "list what is on the SSD", _cache_ls),
+    Command("evict", "take models off the SSD", _cache_evict),
+    Command("pin", "keep models on the SSD, whatever else wants room", _cache_pin),
+    Command("unpin", "give back to eviction what was pinned", _cache_unpin),
+    Command("verify", "read what is on the SSD again and compare checksums", _cache_verify),
+    Command("plan", "say who would go to make room", _cache_plan),
+)
+
 COMMANDS: tuple[Command, ...] = (
+    Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
     Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),

@@ -19,6 +19,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..storage.people import size_text as size_text  # one home for how a size is written
+
 DONE, INCOMPLETE, WRONG, INTERRUPTED = 0, 1, 2, 130
 """all is well; something is missing or failed; the command, the configuration or a file is wrong; Ctrl-C"""
 
@@ -88,19 +90,6 @@ def shown(text: str) -> str:
 
 def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text)
-
-
-def size_text(size_bytes: float) -> str:
-    """"6.94 GB": powers of ten, as disks, networks and bills count; three digits."""
-    if abs(size_bytes) < 1000:
-        return f"{size_bytes:.0f} B"
-    value = float(size_bytes)
-    for unit in ("kB", "MB", "GB", "TB", "PB"):
-        value /= 1000
-        if abs(value) < 999.5 or unit == "PB":
-            break
-    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-    return f"{value:.{digits}f} {unit}"
 
 
 def rate_text(rate_bytes_per_s: float) -> str:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from .context import Executing
+if TYPE_CHECKING:
+    from .context import Executing  # imports ComfyUI, which is not there for the command line
 
 
 class HandedOut:
