@@ -50,6 +50,7 @@ class Fetch:
         self._used = False
         self._transfer: Transfer | None = None
         self._disk_done_bytes = 0
+        self._waiting: LoadProgress | None = None
         self._started_s = time.monotonic()
 
     # -- waiters ---------------------------------------------------------------------------------------------------
@@ -105,6 +106,9 @@ class Fetch:
             watch.check()
 
     def progress(self) -> LoadProgress:
+        waiting = self._waiting
+        if waiting is not None:
+            return waiting
         transfer = self._transfer
         if transfer is not None:
             p = transfer.progress()
@@ -155,6 +159,10 @@ class Fetch:
         if cancelled:
             transfer.cancel()
         self._be_as_urgent(transfer)
+
+    def waits_for(self, waiting: LoadProgress | None) -> None:
+        """Before the first byte something else has to happen, which takes long; None: it has."""
+        self._waiting = waiting
 
     def disk_progress(self, done_bytes: int) -> None:
         self._disk_done_bytes = done_bytes

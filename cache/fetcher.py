@@ -7,13 +7,22 @@ happens when one of them has no room.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from ..storage.catalog import Catalog
 from ..storage.checksum import crc64 as crc64_of_bytes
 from ..storage.engine import TransferEngine
-from ..storage.errors import CorruptObject, DiskFailed, InvalidSafetensors, ModelStreamError, NoRoom, ObjectChanged, TransferCancelled
+from ..storage.errors import (
+    CorruptObject,
+    DiskFailed,
+    InvalidSafetensors,
+    ModelStreamError,
+    NoRoom,
+    ObjectArchived,
+    ObjectChanged,
+    TransferCancelled,
+)
 from ..storage.events import EventBus, SameBytesFound, TierDegraded, TierMiss
 from ..storage.front import PinnedReader
 from ..storage.landing import TransferResult
@@ -21,15 +30,20 @@ from ..storage.objects import Extent, ObjectHead, RemoteObject
 from ..storage.origin import Origin
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
+from .restore_words import RestoreProgress, in_words
+from .restores import Restores
 from .same_bytes import SameBytes
 from .speeds import Speeds
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
 from .tensors import parse_front
+from .watch import LoadProgress
 from .zones import Alike, FileZone, MemoryZone
 
 NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
+RESTORED_TIMES = 3
+"""how often one load goes on after its object came back from an archive; a copy that expires faster is never read"""
 
 
 class Fetcher:
@@ -43,8 +57,9 @@ class Fetcher:
         bus: EventBus,
         speeds: Speeds | None = None,
         same: SameBytes | None = None,
+        restores: Restores | None = None,
     ) -> None:
-        """speeds: told how long loads take"""
+        """speeds: told how long loads take; restores: what is done about archived objects, None: that is an error"""
         self._origins = origins
         self._catalog = catalog
         self._engine = engine
@@ -53,6 +68,7 @@ class Fetcher:
         self._bus = bus
         self.speeds = speeds or Speeds()
         self.same = same or SameBytes(ram, ssd)
+        self._restores = restores
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -73,6 +89,9 @@ class Fetcher:
         self._bus.emit(TierMiss("ssd", fetch.obj.subject, fetch.obj.size_bytes))
         if fetch.needed:
             self._ssd.missed(fetch.obj)
+        self._though_archived(fetch, self._others_or_bucket_to_memory)
+
+    def _others_or_bucket_to_memory(self, fetch: Fetch) -> None:
         with self._flight(fetch) as flight:
             if flight.waited and self._from_disk(fetch):
                 return
@@ -219,6 +238,9 @@ class Fetcher:
         if entry is not None:
             with entry:
                 return self._memory_to_disk(fetch, entry, kept)
+        self._though_archived(fetch, self._others_or_bucket_to_disk)
+
+    def _others_or_bucket_to_disk(self, fetch: Fetch) -> None:
         with self._flight(fetch) as flight:
             if flight.waited and self._ssd.lookup(fetch.obj) is not None:
                 fetch.source = "ssd"
@@ -254,6 +276,34 @@ class Fetcher:
             partial.abandon(keep=False)
             raise
         fetch.reached(Goal.DISK, fetch.landed_obj)
+
+    # -- out of an archive -----------------------------------------------------------------------------------------------
+    def _though_archived(self, fetch: Fetch, bring: Callable[[Fetch], None]) -> None:
+        """``bring``, once the object can be read; again when its restored copy expired in the middle: what has landed stays.
+
+        No lock between processes is held while it is waited for.  Raises ObjectArchived where the owner allows no wait.
+        """
+        restores = self._restores
+        if restores is None:
+            return bring(fetch)
+        self._until_restored(fetch, restores.before_reading)
+        for number in range(1, RESTORED_TIMES + 1):
+            try:
+                return bring(fetch)
+            except ObjectArchived:
+                if number == RESTORED_TIMES:
+                    raise
+            self._until_restored(fetch, restores.readable)
+
+    def _until_restored(self, fetch: Fetch, wait: Callable[..., None]) -> None:
+        def show(progress: RestoreProgress) -> None:
+            waits = in_words(progress)
+            fetch.waits_for(LoadProgress(fetch.obj.size_bytes, 0, 0.0, progress.left_s, "bucket", waits))
+
+        try:
+            wait(fetch.obj, fetch.loads, lambda: fetch.cancelled, show)
+        finally:
+            fetch.waits_for(None)
 
     # -- the wire --------------------------------------------------------------------------------------------------------
     def _transfer(self, fetch: Fetch, zone: MemoryZone | FileZone) -> TransferResult:

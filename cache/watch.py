@@ -12,6 +12,7 @@ class LoadProgress:
 
     source: where the bytes come from: "bucket" or "ssd"
     eta_s:  None while no rate is known
+    waits:  what has to happen before the first byte, in words; empty: nothing
     """
 
     size_bytes: int
@@ -19,6 +20,7 @@ class LoadProgress:
     rate_bytes_per_s: float
     eta_s: float | None
     source: str
+    waits: str = ""
 
 
 class Watch(Protocol):

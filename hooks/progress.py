@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..cache.restore_words import duration
 from ..cache.watch import LoadProgress
 from ..storage.people import seconds_text, share_text, size_text
 from .context import Executing, executing
@@ -94,6 +95,9 @@ def send_text(text: str, where: Executing) -> None:
 
 def progress_text(name: str, progress: LoadProgress) -> str:
     """`sdxl.safetensors · 1.2 / 6.9 GB · 850 MB/s · 7 s left`"""
+    if progress.waits:
+        most = [] if progress.eta_s is None else [f"{duration(progress.eta_s)} left at most"]
+        return " · ".join([name, progress.waits, *most])
     parts = [name, share_text(progress.done_bytes, progress.size_bytes)]
     if progress.rate_bytes_per_s > 0:
         parts.append(f"{size_text(progress.rate_bytes_per_s)}/s")

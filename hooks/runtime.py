@@ -192,6 +192,8 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
     from ..cache.pins import Pins
     from ..cache.ram import RamTier
+    from ..cache.restores import Restores
+    from ..cache.restores_asked import AskedBack
     from ..cache.same_bytes import SameBytes
     from ..cache.speeds import Speeds
     from ..cache.ssd_stack import open_ssd
@@ -214,7 +216,9 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         engine = TransferEngine(config.transfer, bus)
         undo.append(engine.close)
         same = SameBytes(ram, ssd, StateFile(runtime.places.state / "same.json"))
-        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same)
+        asked = AskedBack(StateFile(runtime.places.state / "restores.json"))
+        restores = Restores(config.restore, runtime.origins, bus, asked)
+        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same, restores)
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
         more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}

@@ -25,6 +25,7 @@ from .config_metrics import AccessConfig, MetricsConfig
 from .config_prefetch import BootConfig, PrefetchConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
+from .config_restore import RestoreConfig
 from .config_ssd import SsdConfig
 from .errors import ConfigError
 from .presets import OTHER, PRESETS
@@ -166,6 +167,7 @@ class Config:
     cost: CostConfig = CostConfig()  # noqa: RUF009
     prefetch: PrefetchConfig = PrefetchConfig()  # noqa: RUF009
     boot: BootConfig = BootConfig()  # noqa: RUF009
+    restore: RestoreConfig = RestoreConfig()  # noqa: RUF009
     path: Path | None = None
     """the file this was read from"""
 
@@ -273,6 +275,7 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "cost": CostConfig,
         "prefetch": PrefetchConfig,
         "boot": BootConfig,
+        "restore": RestoreConfig,
     }
     refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}

@@ -149,7 +149,7 @@ def _archived(subject: str, cause: str, fields: Mapping[str, str]) -> ModelStrea
     if "ongoing-request=true" in restore:
         problem, step = f"the object is being restored from {storage_class}", "wait until the restore is done, then load it again"
     else:
-        problem, step = f"the object is in {storage_class} and cannot be read", "restore it first (aws s3api restore-object)"
+        problem, step = f"the object is in {storage_class} and cannot be read", 'restore it first ("modelstream restore NAME")'
     return ObjectArchived(problem, subject=subject, cause=cause, next_step=step)
 
 

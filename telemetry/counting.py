@@ -12,6 +12,7 @@ from typing import Any
 
 from ..storage import events as ev
 from ..storage import events_comfy as cf
+from ..storage import events_restore as er
 from ..storage.events import Event
 from .costs import Costs
 from .executions import Executions
@@ -61,6 +62,7 @@ class Counting:
             ev.CatalogRefreshFailed: self._not_listed,
             ev.TierDegraded: self._degraded,
             ev.PrefetchScored: self._scored,
+            er.RestoreFailed: self._restore_failed,
             cf.HttpRequest: self._request,
             cf.QueueOperation: self._queued,
             cf.ExecutionStart: self._started,
@@ -183,6 +185,9 @@ class Counting:
 
     def _scored(self, e: ev.PrefetchScored, now_s: float) -> None:
         self._r.tally.count("comfyui_prefetches", e.outcome)
+
+    def _restore_failed(self, e: er.RestoreFailed, now_s: float) -> None:
+        self._r.tally.count("comfyui_errors", e.code, "restore")
 
     def _telemetry_degraded(self, e: cf.TelemetryDegraded, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, e.part)

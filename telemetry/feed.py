@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..storage import events, events_comfy
+from ..storage import events, events_comfy, events_restore
 from ..storage.events import Event
 from ..storage.people import seconds_text, size_text
 
@@ -130,6 +130,17 @@ def _alert(e: events_comfy.AlertRaised) -> dict[str, Any]:
     return {"kind": "alert", "subject": e.subject, "name": e.rule, "reason": e.severity, "text": e.message}
 
 
+def _restoring(e: events_restore.RestoreStarted) -> dict[str, Any]:
+    most = f", {e.expected_s / 3600:.1f} h at most" if e.expected_s else ""
+    text = f"{basename(e.subject)} is being restored from {e.storage_class} ({e.tier}{most})"
+    return _about(e, "restore", text, size_bytes=e.size_bytes, reason="started" if e.ours else "under way")
+
+
+def _restored(e: events_restore.RestoreFinished) -> dict[str, Any]:
+    text = f"{basename(e.subject)} is back from the archive and can be read"
+    return _about(e, "restored", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="finished")
+
+
 def _plain(kind: str, *fields: str) -> Callable[[Any], dict[str, Any]]:
     """A line of events whose text is made of their own fields."""
 
@@ -170,6 +181,9 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),
     events.CatalogRefreshFailed: _plain("catalog", "origin", "cause", "code"),
+    events_restore.RestoreStarted: _restoring,
+    events_restore.RestoreFinished: _restored,
+    events_restore.RestoreFailed: _plain("restore_failed", "subject", "message", "code"),
     events_comfy.ExecutionComplete: _executed,
     events_comfy.AlertRaised: _alert,
     events_comfy.TelemetryDegraded: _plain("degraded", "part", "cause", "code"),

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage import events, events_comfy
+from ..storage import events, events_comfy, events_restore
 from ..storage.events import Event, EventBus
 from .records import cap_client_loggers, redact_records
 from .redact import Redactor
@@ -53,6 +53,7 @@ LEVELS: Mapping[type[Event], int] = {
     events_comfy.LoadStarted: logging.DEBUG,
     events_comfy.AlertRaised: logging.WARNING,
     events_comfy.TelemetryDegraded: logging.WARNING,
+    events_restore.RestoreFailed: logging.WARNING,
 }
 """everything else is INFO"""
 
@@ -68,6 +69,7 @@ NAMES: Mapping[type[Event], tuple[str, Mapping[str, str]]] = {
     events.CorruptionFound: ("error", {"component": "integrity"}),
     events.CatalogRefreshFailed: ("error", {"component": "catalog"}),
     events_comfy.TelemetryDegraded: ("error", {"component": "telemetry"}),
+    events_restore.RestoreFailed: ("error", {"component": "restore"}),
 }
 """one name for things of one kind; every other event is called by its own name in snake case"""
 

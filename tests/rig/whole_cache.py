@@ -16,6 +16,8 @@ from modelstream.cache.headers import HeaderReader
 from modelstream.cache.opened import OpenTensors
 from modelstream.cache.pins import Pins
 from modelstream.cache.ram import RamTier
+from modelstream.cache.restores import Restores
+from modelstream.cache.restores_asked import AskedBack
 from modelstream.cache.same_bytes import SameBytes
 from modelstream.cache.ssd import SsdTier
 from modelstream.cache.state_file import StateFile
@@ -50,11 +52,15 @@ class Parts:
     ram: RamTier
     ssd: SsdTier
     cache: Cache
+    restores: Restores
 
     def close(self) -> None:
         """Any number of times."""
         self.cache.close()
         self.catalog.close()
+        client = self.origin._client
+        if client is not None:
+            client.close()
 
 
 def cache_toml(server: Any, url: str, *, ram_bytes: int = RAM_BYTES, transfer: str = QUICK.replace("[transfer]", "")) -> str:
@@ -83,23 +89,24 @@ def open_parts(toml: str, ssd: Path) -> Parts:
     tier.start()
     headers = HeaderReader(origins, ram, tier)
     same = SameBytes(ram, tier, StateFile(ssd.parent / "same.json"))
-    fetcher = Fetcher(origins, catalog, engine, ram, tier, bus, same=same)
+    restores = Restores(config.restore, origins, bus, AskedBack(StateFile(ssd.parent / "restores.json")))
+    fetcher = Fetcher(origins, catalog, engine, ram, tier, bus, same=same, restores=restores)
     configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
     cache = Cache(fetcher, headers, catalog, engine, ram, tier, bus, pins=pins, state=ssd.parent, configured=configured)
-    return Parts(config, bus, events, origins["rig"], catalog, engine, ram, tier, cache)
+    return Parts(config, bus, events, origins["rig"], catalog, engine, ram, tier, cache, restores)
 
 
 class CacheRig:
     """One cache on one folder behind one proxy, that can be restarted."""
 
-    def __init__(self, server: Any, proxy: FaultProxy, folder: Path, versions: tuple[bytes, ...], ram_bytes: int) -> None:
+    def __init__(self, server: Any, proxy: FaultProxy, folder: Path, versions: tuple[bytes, ...], ram_bytes: int, more: str) -> None:
         self.server = server
         self.proxy = proxy
         self.folder = folder
         self.direct = server.client()
         self.secrets = [server.secret_key]
         self._versions = versions
-        self._toml = cache_toml(server, proxy.url, ram_bytes=ram_bytes)
+        self._toml = cache_toml(server, proxy.url, ram_bytes=ram_bytes) + more
         self.parts = open_parts(self._toml, folder)
 
     def restart(self) -> None:
@@ -109,8 +116,8 @@ class CacheRig:
         self.parts.catalog._read_snapshot()
 
     # -- objects -------------------------------------------------------------------------------------------------------
-    def put(self, key: str, body: bytes) -> RemoteObject:
-        self.direct.put_object(Bucket=self.server.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME")
+    def put(self, key: str, body: bytes, **more: Any) -> RemoteObject:
+        self.direct.put_object(Bucket=self.server.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME", **more)
         return self.object(key)
 
     def delete(self, key: str) -> None:
@@ -120,7 +127,7 @@ class CacheRig:
         listed = self.direct.list_objects_v2(Bucket=self.server.bucket, Prefix=key)["Contents"]
         row = next(r for r in listed if r["Key"] == key)
         version = ObjectId(self.parts.origin.endpoint, self.server.bucket, key, row["ETag"].strip('"'))
-        return RemoteObject("rig", version, row["Size"], row["LastModified"].timestamp())
+        return RemoteObject("rig", version, row["Size"], row["LastModified"].timestamp(), row["StorageClass"])
 
     # -- loads ---------------------------------------------------------------------------------------------------------
     def load(self, obj: RemoteObject, body: bytes) -> OpenTensors:
@@ -175,10 +182,12 @@ class CacheRig:
 
 
 @contextlib.contextmanager
-def cache_rig(server: Any, folder: Path, *versions: bytes, ram_bytes: int = RAM_BYTES) -> Iterator[CacheRig]:
-    """``versions``: every version of every object that the test puts; nothing else may appear on the SSD."""
+def cache_rig(server: Any, folder: Path, *versions: bytes, ram_bytes: int = RAM_BYTES, more: str = "") -> Iterator[CacheRig]:
+    """``versions``: every version of every object that the test puts; nothing else may appear on the SSD.
+    more: further configuration
+    """
     with NothingLeaks(), FaultProxy(server.host, server.port) as proxy:
-        rig = CacheRig(server, proxy, folder, versions, ram_bytes)
+        rig = CacheRig(server, proxy, folder, versions, ram_bytes, more)
         try:
             yield rig
         except BaseException:

@@ -1,0 +1,45 @@
+"""Events about objects that come back from an archive.  Emitted by who asks them back; see ``cache/restores.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .events import Event
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RestoreStarted(Event):
+    """An archived object is on its way back.
+
+    expected_s: the longest the provider names for this class and tier, from when it was asked; 0: not known
+    cost:       by the price list; None: no price is known, or somebody else had asked already
+    ours:       False: a restore was under way already
+    """
+
+    subject: str
+    size_bytes: int
+    storage_class: str
+    tier: str
+    days: int
+    expected_s: float
+    cost: float | None
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RestoreFinished(Event):
+    """The object can be read.  seconds: since it was asked back, as far as this process knows; until_s: wall time, 0: not known"""
+
+    subject: str
+    size_bytes: int
+    seconds: float
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RestoreFailed(Event):
+    """It could not be asked back, or nobody can say any more how far it is."""
+
+    subject: str
+    code: str
+    message: str
