@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from ..storage.config_restore import RestoreConfig
 from ..storage.errors import AccessDenied, ConfigError, CredentialsExpired, ModelStreamError, ObjectArchived, ObjectMissing, TransferCancelled
 from ..storage.events import EventBus
-from ..storage.events_restore import RestoreFailed, RestoreFinished, RestoreStarted
+from ..storage.events_restore import NO_PRICE, RestoreFailed, RestoreFinished, RestoreStarted
 from ..storage.objects import RemoteObject
 from ..storage.origin import Origin
 from ..storage.prices import Prices, load_prices
@@ -136,7 +136,7 @@ class Restores:
         if phase != ARCHIVED:
             self.asked.add(Asked(obj.origin, obj.id.key, at_s, settings.tier, settings.days))
         expected = self.expected_s(obj, state)
-        self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, state.storage_class, settings.tier, settings.days, expected, cost, True))
+        self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, state.storage_class, settings.tier, settings.days, expected, NO_PRICE if cost is None else cost, True))
         return ArchiveState(phase, state.storage_class, state.size_bytes, state.etag, state.expires_s)
 
     def cost(self, obj: RemoteObject, state: ArchiveState) -> float | None:
@@ -221,7 +221,7 @@ class Restores:
         elif not flight.told:
             flight.told = True
             expected, s = self.expected_s(obj, state), self.settings
-            self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, state.storage_class, s.tier, s.days, expected, None, False))
+            self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, state.storage_class, s.tier, s.days, expected, NO_PRICE, False))
         return state
 
 

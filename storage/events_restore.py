@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from .events import Event
 
+NO_PRICE = -1.0
+
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RestoreStarted(Event):
     """An archived object is on its way back.
 
     expected_s: the longest the provider names for this class and tier, from when it was asked; 0: not known
-    cost:       by the price list; None: no price is known, or somebody else had asked already
+    cost:       by the price list; NO_PRICE: none is known, or somebody else had asked already
     ours:       False: a restore was under way already
     """
 
@@ -22,7 +24,7 @@ class RestoreStarted(Event):
     tier: str
     days: int
     expected_s: float
-    cost: float | None
+    cost: float
     ours: bool
 
 

@@ -700,7 +700,7 @@ function refusals(answer) {
   return [...seen].map(([tier, reason]) => `${texts.get(`tier.${tier}`)}: ${say(reason)}.`).join(" ");
 }
 
-// ../../main/node_modules/@lit/reactive-element/css-tag.js
+// node_modules/@lit/reactive-element/css-tag.js
 /**
  * @license
  * Copyright 2019 Google LLC
@@ -750,7 +750,7 @@ var c = e ? (t5) => t5 : (t5) => t5 instanceof CSSStyleSheet ? ((t6) => {
   return r(e5);
 })(t5) : t5;
 
-// ../../main/node_modules/@lit/reactive-element/reactive-element.js
+// node_modules/@lit/reactive-element/reactive-element.js
 /**
  * @license
  * Copyright 2017 Google LLC
@@ -977,7 +977,7 @@ var y = class extends HTMLElement {
 };
 y.elementStyles = [], y.shadowRootOptions = { mode: "open" }, y[d("elementProperties")] = /* @__PURE__ */ new Map(), y[d("finalized")] = /* @__PURE__ */ new Map(), p?.({ ReactiveElement: y }), (a.reactiveElementVersions ??= []).push("2.1.2");
 
-// ../../main/node_modules/lit-html/lit-html.js
+// node_modules/lit-html/lit-html.js
 /**
  * @license
  * Copyright 2017 Google LLC
@@ -1237,7 +1237,7 @@ var D = (t5, i7, s5) => {
   return h4._$AI(t5), h4;
 };
 
-// ../../main/node_modules/lit-element/lit-element.js
+// node_modules/lit-element/lit-element.js
 /**
  * @license
  * Copyright 2017 Google LLC
@@ -1271,7 +1271,7 @@ var o4 = s3.litElementPolyfillSupport;
 o4?.({ LitElement: i4 });
 (s3.litElementVersions ??= []).push("4.2.2");
 
-// ../../main/node_modules/lit-html/is-server.js
+// node_modules/lit-html/is-server.js
 /**
  * @license
  * Copyright 2022 Google LLC
@@ -2148,7 +2148,7 @@ var Gpus = class extends Part {
 };
 define("modelstream-gpus", Gpus);
 
-// ../../main/node_modules/lit-html/directive.js
+// node_modules/lit-html/directive.js
 /**
  * @license
  * Copyright 2017 Google LLC
@@ -2173,7 +2173,7 @@ var i5 = class {
   }
 };
 
-// ../../main/node_modules/lit-html/directive-helpers.js
+// node_modules/lit-html/directive-helpers.js
 /**
  * @license
  * Copyright 2020 Google LLC
@@ -2211,7 +2211,7 @@ var h3 = (o5) => {
   o5._$AR(), o5._$AA.remove();
 };
 
-// ../../main/node_modules/lit-html/directives/repeat.js
+// node_modules/lit-html/directives/repeat.js
 /**
  * @license
  * Copyright 2017 Google LLC
@@ -3701,7 +3701,7 @@ var TierMap = class extends Part {
 };
 define("modelstream-tiers", TierMap);
 
-// ../../main/node_modules/uplot/dist/uPlot.esm.js
+// node_modules/uplot/dist/uPlot.esm.js
 var FEAT_TIME = true;
 var pre = "u-";
 var UPLOT = "uplot";
@@ -8006,7 +8006,7 @@ uPlot.sync = _sync;
   paths.spline = monotoneCubic;
 }
 
-// ../../main/node_modules/uplot/dist/uPlot.min.css
+// node_modules/uplot/dist/uPlot.min.css
 var uPlot_min_default = '.uplot, .uplot *, .uplot *::before, .uplot *::after {box-sizing: border-box;}.uplot {font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, "Noto Sans", sans-serif, "Apple Color Emoji", "Segoe UI Emoji", "Segoe UI Symbol", "Noto Color Emoji";line-height: 1.5;width: min-content;}.u-title {text-align: center;font-size: 18px;font-weight: bold;}.u-wrap {position: relative;user-select: none;}.u-over, .u-under {position: absolute;}.u-under {overflow: hidden;}.uplot canvas {display: block;position: relative;width: 100%;height: 100%;}.u-axis {position: absolute;}.u-legend {font-size: 14px;margin: auto;text-align: center;}.u-inline {display: block;}.u-inline * {display: inline-block;}.u-inline tr {margin-right: 16px;}.u-legend th {font-weight: 600;}.u-legend th > * {vertical-align: middle;display: inline-block;}.u-legend .u-marker {width: 1em;height: 1em;margin-right: 4px;background-clip: padding-box !important;}.u-inline.u-live th::after {content: ":";vertical-align: middle;}.u-inline:not(.u-live) .u-value {display: none;}.u-series > * {padding: 4px;}.u-series th {cursor: pointer;}.u-legend .u-off > * {opacity: 0.3;}.u-select {background: rgba(0,0,0,0.07);position: absolute;pointer-events: none;}.u-cursor-x, .u-cursor-y {position: absolute;left: 0;top: 0;pointer-events: none;will-change: transform;}.u-hz .u-cursor-x, .u-vt .u-cursor-y {height: 100%;border-right: 1px dashed #607D8B;}.u-hz .u-cursor-y, .u-vt .u-cursor-x {width: 100%;border-bottom: 1px dashed #607D8B;}.u-cursor-pt {position: absolute;top: 0;left: 0;border-radius: 50%;border: 0 solid;pointer-events: none;will-change: transform;/*this has to be !important since we set inline "background" shorthand */background-clip: padding-box !important;}.u-axis.u-off, .u-select.u-off, .u-cursor-x.u-off, .u-cursor-y.u-off, .u-cursor-pt.u-off {display: none;}';
 
 // web/src/chart.ts
