@@ -83,6 +83,12 @@ def _ls() -> CommandModule:
     return ls
 
 
+def _restore() -> CommandModule:
+    from . import restore
+
+    return restore
+
+
 def _warm() -> CommandModule:
     from . import warm
 
@@ -107,6 +113,7 @@ CACHE = (
 COMMANDS: tuple[Command, ...] = (
     Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
+    Command("restore", "ask archived objects back, or say how far that is", _restore),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
     Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),
 )
