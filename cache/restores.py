@@ -15,7 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 
 from ..storage.config_restore import RestoreConfig
-from ..storage.errors import AccessDenied, ConfigError, CredentialsExpired, ModelStreamError, ObjectArchived, ObjectMissing, TransferCancelled
+from ..storage.errors import (
+    AccessDenied,
+    ConfigError,
+    CredentialsExpired,
+    ModelStreamError,
+    ObjectArchived,
+    ObjectMissing,
+    TransferCancelled,
+)
 from ..storage.events import EventBus
 from ..storage.events_restore import NO_PRICE, RestoreFailed, RestoreFinished, RestoreStarted
 from ..storage.objects import RemoteObject
@@ -95,11 +103,11 @@ class Restores:
             return self.wait(obj, stopped, show)
         state = self.look(obj)
         if state.can_be_read:
-            return
+            return None
         if on_load == "start" and state.phase == ARCHIVED:
             state = self.ask(obj, state)
             if state.can_be_read:
-                return
+                return None
         raise self.refusal(obj, state, started=on_load == "start")
 
     def wait(self, obj: RemoteObject, stopped: Callable[[], bool], show: Callable[[RestoreProgress], None]) -> None:
@@ -130,13 +138,26 @@ class Restores:
         settings, origin = self.settings, self._origins[obj.origin]
         cost = self.cost(obj, state)
         if capped and settings.max_cost is not None and (cost is None or cost > settings.max_cost):
-            raise refused(obj, state, self.expected_s(obj, state), f"asking it back would cost {_money(cost)}, max_cost is {settings.max_cost:g}")
+            raise refused(
+                obj, state, self.expected_s(obj, state), f"asking it back would cost {_money(cost)}, max_cost is {settings.max_cost:g}"
+            )
         phase = ask_back(origin, obj.id.key, state, days=settings.days, tier=settings.tier)
         at_s = self._wall_clock()
         if phase != ARCHIVED:
             self.asked.add(Asked(obj.origin, obj.id.key, at_s, settings.tier, settings.days))
         expected = self.expected_s(obj, state)
-        self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, state.storage_class, settings.tier, settings.days, expected, NO_PRICE if cost is None else cost, True))
+        self._bus.emit(
+            RestoreStarted(
+                obj.subject,
+                state.size_bytes,
+                state.storage_class,
+                settings.tier,
+                settings.days,
+                expected,
+                NO_PRICE if cost is None else cost,
+                True,
+            )
+        )
         return ArchiveState(phase, state.storage_class, state.size_bytes, state.etag, state.expires_s)
 
     def cost(self, obj: RemoteObject, state: ArchiveState) -> float | None:

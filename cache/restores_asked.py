@@ -62,8 +62,9 @@ class AskedBack:
 
 
 def _read(content: object) -> list[Asked]:
-    found = []
-    for row in content if isinstance(content, list) else ():
-        if isinstance(row, list) and list(map(type, row)) == [str, str, float, str, int] and math.isfinite(row[2]):
-            found.append(Asked(*row))
-    return found
+    """What is not exactly as it was written is forgotten."""
+    return [Asked(*row) for row in content if _fits(row)] if isinstance(content, list) else []
+
+
+def _fits(row: object) -> bool:
+    return isinstance(row, list) and list(map(type, row)) == [str, str, float, str, int] and math.isfinite(row[2])

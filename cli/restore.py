@@ -57,7 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_origin_option(parser)
     parser.add_argument("--list", type=Path, metavar="FILE", help="names or patterns, one a line; or a warm set (TOML, JSON) or a workflow")
-    parser.add_argument("--status", action="store_true", help="ask nothing back, say how far it is; without names: of all that was asked from here")
+    parser.add_argument(
+        "--status", action="store_true", help="ask nothing back, say how far it is; without names: of all that was asked from here"
+    )
     parser.add_argument("--wait", action="store_true", help="until everything can be read")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="stop waiting after that; the restores go on")
     parser.add_argument("--tier", choices=("Standard", "Bulk", "Expedited"), help="default: [restore] tier of the configuration")

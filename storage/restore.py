@@ -82,6 +82,8 @@ def ask_back(origin: Origin, key: str, state: ArchiveState, *, days: int, tier: 
 
     Raises ModelStreamError.
     """
+    if tier == "Expedited" and state.storage_class == "DEEP_ARCHIVE":  # some servers take it and do as they like
+        raise ConfigError("this object cannot be asked back so fast", subject=origin.subject(key), next_step=_WHO_RESTORES)
     request: dict[str, Any] = {"GlacierJobParameters": {"Tier": tier}}
     if state.storage_class in ARCHIVES:  # what Intelligent-Tiering gives back stays
         request["Days"] = days
@@ -102,7 +104,9 @@ def _not_asked(origin: Origin, key: str, error: Exception, tier: str) -> str:
         return READABLE
     if code == "GlacierExpeditedRetrievalNotAvailable":
         step = "ask again later, or with the tier Standard"
-        raise ObjectArchived("no fast restore is to be had at the moment", subject=subject, cause=f"the server answered {code}", next_step=step)
+        raise ObjectArchived(
+            "no fast restore is to be had at the moment", subject=subject, cause=f"the server answered {code}", next_step=step
+        )
     if code in _NO_ARCHIVE or code == "405":
         cause = f"the server answered {code} to a restore with the tier {tier}"
         raise ConfigError("this object cannot be asked back", subject=subject, cause=cause, next_step=_WHO_RESTORES)
@@ -136,4 +140,3 @@ def restore_cost(prices: Prices, preset: str, state: ArchiveState, settings: Res
         return None
     gb = state.size_bytes / 1e9
     return gb * row.retrieve_per_gb + row.restore_per_1k / 1000 + gb * standard.store_per_gb_month * settings.days / 30
-

@@ -123,7 +123,8 @@ def vocabularies(origins: Iterable[str]) -> dict[str, Vocabulary]:
         "reason": Vocabulary(REASONS, room=16),
         "error_type": Vocabulary(room=48),
         "component": Vocabulary(
-            ("loading", "transfer", "catalog", "tier_ram", "tier_ssd", "tier_vram", "cache", "execution", "request", "history", "restore"), room=8
+            ("loading", "transfer", "catalog", "tier_ram", "tier_ssd", "tier_vram", "cache", "execution", "request", "history", "restore"),
+            room=8,
         ),
         "origin": Vocabulary(origins),
         "result": Vocabulary(("finished", "failed", "stopped", "useful", "late", "wasted")),

@@ -64,7 +64,9 @@ def test_a_load_that_may_wait_shows_it_on_the_node_and_in_the_panel_and_then_mak
         assert kinds.index("restore") < kinds.index("restored") < kinds.index("load")
 
         prompt = comfy.submit(load_only("CheckpointLoaderSimple", ckpt_name="interrupted.safetensors"))
-        comfy.listener.wait_for(lambda told: told.kind == "progress_text" and "interrupted.safetensors · being restored" in told.values["text"])
+        comfy.listener.wait_for(
+            lambda told: told.kind == "progress_text" and "interrupted.safetensors · being restored" in told.values["text"]
+        )
         comfy.interrupt()
         assert comfy.wait(prompt, timeout_s=20).state == "interrupted"
 
