@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ..storage.errors import InvalidSafetensors
-from ..storage.safetensors_header import DTYPE_BITS, SafetensorsHeader, header_bytes, parse_header
+from ..storage.safetensors_header import DTYPE_BITS, SafetensorsHeader, TensorInfo, header_bytes, parse_header
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +57,17 @@ def state_dict(header: SafetensorsHeader, buffer: Any, device: str = "cpu") -> d
     if device != "cpu":
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
     return tensors
+
+
+def tensor_without_memory(name: str, info: TensorInfo) -> torch.Tensor:
+    """A tensor of its shape and dtype on torch's meta device.  Raises InvalidSafetensors for a dtype that torch does not have."""
+    import torch
+
+    known = _torch_dtypes().get(info.dtype)
+    if known is None:
+        raise _unknown_dtype(name, info.dtype)
+    shape = _packed(name, info.shape) if info.dtype == "F4" else info.shape
+    return torch.empty(shape, dtype=known[0], device="meta")
 
 
 @functools.lru_cache(maxsize=1)

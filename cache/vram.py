@@ -247,6 +247,10 @@ class WarmPool(Generic[Value]):
         with self._lock:
             return {key: entry.warm.value for key, entry in self._entries.items()}
 
+    def labelled(self) -> list[tuple[str, Value]]:
+        with self._lock:
+            return [(entry.warm.label, entry.warm.value) for entry in self._entries.values()]
+
     def _figures(self) -> list[WarmFigures]:
         now_s = self._clock()
         with self._lock:

@@ -77,6 +77,12 @@ def _cache_plan() -> CommandModule:
     return cache_plan
 
 
+def _fit() -> CommandModule:
+    from . import fit
+
+    return fit
+
+
 def _ls() -> CommandModule:
     from . import ls
 
@@ -112,6 +118,7 @@ CACHE = (
 
 COMMANDS: tuple[Command, ...] = (
     Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
+    Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
     Command("restore", "ask archived objects back, or say how far that is", _restore),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),

@@ -9,6 +9,8 @@ from ..cache.vram import Limits
 from ..storage.config_memory import VramConfig
 from .assign import AssignSeam
 from .devices import devices_json
+from .fit import Estimator
+from .fit_room import Rooms
 from .host_copies import HostCopiesSeam
 from .loaded_models import LoadedModels
 from .loading import LoadingSeam
@@ -39,6 +41,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
         if seams.is_on(assign.name):
             seams.put_on(copies)
     if not config.vram.warm_models:
+        runtime.estimator = Estimator(runtime, Rooms(None, None))
         watch_memory(runtime, keep_free_bytes(config.vram))
         return None
     warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
@@ -51,9 +54,11 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
             warm.take_off()
             warm.trouble = "taken off: nobody could make it let go"
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
+    both_on = seams.is_on(warm.name) and seams.is_on(pressure.name)
+    runtime.estimator = Estimator(runtime, Rooms(warm, pressure) if both_on else Rooms(None, None))
     runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
-    return warm if seams.is_on(warm.name) and seams.is_on(pressure.name) else None
+    return warm if both_on else None
 
 
 def limits_of(config: VramConfig) -> Limits:

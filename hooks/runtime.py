@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..cache.ram import RamTier
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
+    from .fit import Estimator
     from .loaded_models import LoadedModels
     from .open_graphs import OpenGraphs
 
@@ -88,6 +89,8 @@ class Runtime:
         self.handed_out = HandedOut()
         self.models: LoadedModels | None = None
         """loaded models that can be let go; None where none are kept"""
+        self.estimator: Estimator | None = None
+        """how much memory a model will take; None until ComfyUI's loaders are there"""
         self.pause_prefetch: Callable[[bool], None] | None = None
         """holds back or lets go on what is fetched ahead; None where nothing is"""
         self.prefetcher: Prefetcher | None = None

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from ..cache.fit import Held
 from ..cache.vram_choice import Candidate, order
 from ..storage.events import DeviceFull
 from .devices import compact
@@ -130,6 +131,12 @@ class VramPressureSeam(Seam):
             by_key[place] = one
             candidates.append(Candidate(place, size_bytes, seconds, idle_s))
         return [by_key[one.key] for one in order(candidates)]
+
+    def could_leave(self, device: Any) -> tuple[Held, ...]:
+        """Who would leave the device, the first first.  From any thread: a look, which a load meanwhile may make untrue."""
+        labels = {id(patcher.model): label for label, value in self._warm.pool.labelled() for patcher in value.patchers()}
+        found = self._in_order(device, ())
+        return tuple(Held(labels.get(id(one.model.model), type(one.model.model).__name__), one.model.loaded_size()) for one in found)
 
     def _over_budget(self, device: Any, victims: list[Any]) -> int:
         limit = self._warm.pool.limits.of_device(str(device))

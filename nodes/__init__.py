@@ -13,7 +13,8 @@ def all_nodes() -> list[type]:
     from .cache_status import CacheStatus
     from .keeping import Evict, Pin
     from .load_checkpoint import LoadCheckpoint
+    from .memory_estimate import MemoryEstimate
     from .prefetch import Prefetch, WaitForModels
     from .warm_set import MakeWarmSet
 
-    return [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus]
+    return [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus, MemoryEstimate]

@@ -18,7 +18,7 @@ from rig.seaweed import Seaweed
 from rig.workflows import Graph, node, text_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
-NODES = ("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status")
+NODES = ("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status", "MemoryEstimate")
 TINY = "checkpoints/tiny.safetensors"
 LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "ko", "ru")
 

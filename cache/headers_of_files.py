@@ -1,0 +1,15 @@
+"""The header of a local safetensors file."""
+
+from __future__ import annotations
+
+import os
+
+from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
+
+
+def read_header(path: str) -> SafetensorsHeader:
+    """Raises InvalidSafetensors and OSError."""
+    with open(path, "rb") as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        first = file.read(8)
+        return parse_header(first + file.read(header_bytes(first, size_bytes) - 8), size_bytes)
