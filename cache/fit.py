@@ -9,7 +9,7 @@ so its own figures of working memory are used and not better ones (see ``Work``)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SPARE = 1.1
 """of the weights: what ComfyUI makes room for"""
@@ -185,14 +185,14 @@ def _in_host(estimate: Estimate, room: Room) -> Verdict:
     weights = sum(one.loaded_bytes for one in there)
     working = max((estimate.work_of(one.kind).traced_bytes or 0 for one in there), default=0)
     needed = weights + working
-    common = {"device": room.device, "stage": "all", "needed_bytes": needed, "left_bytes": room.left_bytes}
+    found = Verdict(WHOLE, room.device, "all", needed, room.left_bytes)
     if needed <= room.left_bytes:
-        return Verdict(WHOLE, **common)
+        return found
     missing = needed - room.left_bytes
     going, freed = _leaving(room, missing)
     if freed >= missing:
-        return Verdict(EVICT, **common, going=going, freed_bytes=freed)
-    return Verdict(NO, **common, missing_bytes=missing - freed, reason="host memory")
+        return replace(found, kind=EVICT, going=going, freed_bytes=freed)
+    return replace(found, kind=NO, missing_bytes=missing - freed, reason="host memory")
 
 
 def _stage(estimate: Estimate, part: Component, room: Room) -> Verdict:
@@ -203,21 +203,23 @@ def _stage(estimate: Estimate, part: Component, room: Room) -> Verdict:
     beside = max(room.inference_bytes, work.asked_bytes + room.reserved_bytes)
     least = max(room.inference_bytes, work.least_bytes + room.reserved_bytes)
     wanted = int(weights * SPARE) + beside
-    common = {"device": room.device, "stage": part.kind, "needed_bytes": weights + beside, "left_bytes": room.left_bytes}
+    found = Verdict(WHOLE, room.device, part.kind, weights + beside, room.left_bytes)
     if room.free_bytes > wanted:
-        return Verdict(WHOLE, **common)
+        return found
     going, freed = _leaving(room, wanted - room.free_bytes)
     there = room.free_bytes + freed
     for_weights = max(0, there - least, int(min(there * room.least_share, there - room.inference_bytes)))
     if for_weights >= weights:
-        return Verdict(EVICT if going else WHOLE, **common, going=going, freed_bytes=freed)
+        return replace(found, kind=EVICT if going else WHOLE, going=going, freed_bytes=freed)
     off = weights - for_weights
     if there <= least or not room.offloads:
-        return Verdict(NO, **common, missing_bytes=max(off, least - there), reason="working memory" if there <= least else "device memory")
+        return replace(
+            found, kind=NO, missing_bytes=max(off, least - there), reason="working memory" if there <= least else "device memory"
+        )
     if room.host_bytes is not None and off > room.host_bytes:
-        return Verdict(NO, **common, missing_bytes=off - room.host_bytes, reason="host memory")
+        return replace(found, kind=NO, missing_bytes=off - room.host_bytes, reason="host memory")
     seconds = off / room.rate_bytes_per_s if room.rate_bytes_per_s else None
-    return Verdict(OFFLOAD, **common, going=going, freed_bytes=freed, offload_bytes=off, step_seconds=seconds)
+    return replace(found, kind=OFFLOAD, going=going, freed_bytes=freed, offload_bytes=off, step_seconds=seconds)
 
 
 def _leaving(room: Room, missing_bytes: int) -> tuple[tuple[str, ...], int]:

@@ -77,7 +77,7 @@ def live_bytes() -> Any:
 
             if not isinstance(tensor, torch.Tensor):
                 return
-            storage = tensor.untyped_storage()
+            storage: Any = tensor.untyped_storage()
             if hasattr(storage, "_seen_live"):
                 return
             storage._seen_live = True
