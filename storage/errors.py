@@ -142,3 +142,27 @@ class DiskFailed(ModelStreamError):
     """The disk of a tier answered with an I/O error, is read-only or went away."""
 
     code = "disk"
+
+
+class NameTaken(ModelStreamError):
+    """Something else lies under the name that was to be published, and nobody said that it may be overwritten."""
+
+    code = "name_taken"
+
+
+class SourceChanged(ModelStreamError):
+    """The file was written to or replaced while it was published."""
+
+    code = "source_changed"
+
+
+class QuotaExceeded(ModelStreamError):
+    """The server has no room left for this bucket or account."""
+
+    code = "quota"
+
+
+class PublishRefused(ModelStreamError):
+    """What was to be published is nothing that belongs there, or the owner does not allow it."""
+
+    code = "publish_refused"

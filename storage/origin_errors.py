@@ -25,6 +25,7 @@ from .errors import (
     ObjectChanged,
     ObjectMissing,
     OriginUnreachable,
+    QuotaExceeded,
     Throttled,
     UntrustedServer,
 )
@@ -33,6 +34,11 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequ
 _THROTTLED = frozenset({"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests", "ErrTooManyRequest"})
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed"})
 _REGION = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_QUOTA = frozenset(
+    {"QuotaExceeded", "InsufficientStorage", "StorageQuotaExceeded", "BucketQuotaExceeded", "XMinioStorageFull", "ServiceQuotaExceeded"}
+    | {"XMinioAdminBucketQuotaExceeded", "XMinioBucketQuotaExceeded", "InsufficientCapacity", "StorageCapExceeded"}
+)
+"""Ceph, MinIO, Wasabi and others each have their own"""
 _WRONG_KEYS = frozenset({"SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidSecurity", "InvalidToken"})
 
 WallClock = Callable[[], float]
@@ -55,6 +61,9 @@ def error_from_answer(
         return _skewed(subject, cause, fields, now)
     if code in _EXPIRED or (status in (400, 403) and "expired" in message.lower()):
         return CredentialsExpired("the credentials have expired", subject=subject, cause=cause, next_step=_NEW_KEYS)
+    if code in _QUOTA or status == 507 or (status == 403 and "cap exceeded" in message.lower()):
+        step = "free room in the bucket, or have its quota raised; then push again"
+        return QuotaExceeded("the server has no room left", subject=subject, cause=cause, next_step=step)
     if code == "InvalidObjectState":
         return _archived(subject, cause, fields)
     if code == "NoSuchBucket":

@@ -1,4 +1,4 @@
-"""The only module that opens connections to read objects: one keep-alive connection, one exchange at a time.
+"""The only module that opens connections for objects' bytes: one keep-alive connection, one exchange at a time.
 
 ``http.client`` does the protocol.  The body goes by ``readinto1`` from the kernel straight into the caller's memory:
 one copy, the GIL released, nothing allocated, and known to the byte when a connection dies.  boto3's bodies make a
@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -27,6 +27,8 @@ GATHER_S = 0.05
 """how long TLS records are gathered into one receive"""
 
 Headers = http.client.HTTPMessage
+Pieces = Callable[[], Iterable[memoryview]]
+"""a long body: called for every time that it is sent, gives it in pieces; the headers say its Content-Length"""
 
 
 class ConnectionShut(Exception):
@@ -88,9 +90,10 @@ class Connection:
             self._http = self._connected()
             self._exchanges = 0
 
-    def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    def ask(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Pieces | None = None) -> Answer:
         """Sends a request and reads the answer's head.
 
+        Pieces go from the caller's memory into the kernel, each within the read timeout.  What iterating over them raises comes out.
         A keep-alive connection that the server has closed meanwhile is replaced once, without a word.
         """
         while True:
@@ -183,12 +186,15 @@ class Connection:
             connection.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+    def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | Pieces | None) -> Answer:
         connection = self._http
         assert connection is not None
         self.finish()
         try:
-            connection.request(method, target, body, dict(headers))
+            if callable(body):
+                _request_in_pieces(connection, method, target, headers, body)
+            else:
+                connection.request(method, target, body, dict(headers))
             self._known(connection)  # behind a proxy it has been opened just now
             response = connection.getresponse()
         except Exception:
@@ -246,3 +252,21 @@ class Connection:
             connection = http.client.HTTPConnection(host, port, timeout=self._read_timeout_s)
         connection.set_tunnel(self.address.host, self.address.port)
         return connection
+
+
+def _request_in_pieces(
+    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Pieces
+) -> None:
+    """A server that refuses in the middle of a body closes its ear, and its answer, which says why, may be readable still."""
+    sending = False
+
+    def pieces() -> Iterable[memoryview]:
+        nonlocal sending
+        sending = True
+        yield from body()
+
+    try:
+        connection.request(method, target, pieces(), dict(headers))
+    except (BrokenPipeError, ConnectionResetError):
+        if not sending:
+            raise
