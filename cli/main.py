@@ -107,6 +107,18 @@ def _warm_set() -> CommandModule:
     return warm_set
 
 
+def _push() -> CommandModule:
+    from . import push
+
+    return push
+
+
+def _gc() -> CommandModule:
+    from . import gc
+
+    return gc
+
+
 CACHE = (
     Command("ls", "list what is on the SSD", _cache_ls),
     Command("evict", "take models off the SSD", _cache_evict),
@@ -121,6 +133,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
     Command("restore", "ask archived objects back, or say how far that is", _restore),
+    Command("push", "put models into a bucket: checked, resumable, verified", _push),
+    Command("gc", "remove what killed pushes left in buckets", _gc),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
     Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),
 )

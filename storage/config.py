@@ -23,6 +23,7 @@ from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig
 from .config_metrics import AccessConfig, MetricsConfig
 from .config_prefetch import BootConfig, PrefetchConfig
+from .config_publish import PublishConfig, ResultsConfig
 from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
 from .config_read import path as path_reader
 from .config_restore import RestoreConfig
@@ -168,6 +169,8 @@ class Config:
     prefetch: PrefetchConfig = PrefetchConfig()  # noqa: RUF009
     boot: BootConfig = BootConfig()  # noqa: RUF009
     restore: RestoreConfig = RestoreConfig()  # noqa: RUF009
+    publish: PublishConfig = PublishConfig()  # noqa: RUF009
+    results: ResultsConfig = ResultsConfig()  # noqa: RUF009
     path: Path | None = None
     """the file this was read from"""
 
@@ -276,6 +279,8 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "prefetch": PrefetchConfig,
         "boot": BootConfig,
         "restore": RestoreConfig,
+        "publish": PublishConfig,
+        "results": ResultsConfig,
     }
     refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}
@@ -287,6 +292,9 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
             raise ConfigError(f"two origins are called {name}", next_step='give one of them its own name = "…"')
     read: dict[str, Any] = {name: read_table(cls, data.get(name, {}), name) for name, cls in sections.items()}
     enabled = expect(data.get("enabled", True), bool, "enabled")
+    for section in ("publish", "results"):
+        if read[section].origin not in ("", *names):
+            raise ConfigError(f"{section}.origin names no origin", next_step=f"known origins: {', '.join(names) or 'none'}")
     return Config(enabled=enabled, origins=origins, profiles=tuple(profiles.values()), path=path, **read)
 
 

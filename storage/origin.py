@@ -101,6 +101,23 @@ class Origin:
             now_s=self._clock(),
         )
 
+    def sign_upload(self, key: str, parameters: Mapping[str, str | None], headers: Mapping[str, str]) -> SignedRequest:
+        """A PUT with a body, signed in its headers: send exactly those of the answer, and Content-Length.
+
+        The body is not signed: hashing it for that would cost more than sending it.  Give its checksum among ``headers``.
+        """
+        return signed_request(
+            self.address,
+            "PUT",
+            self.address.target(key) + query(parameters),
+            keys=self._credentials.keys(),
+            region=self.region,
+            in_query=False,
+            headers=headers,
+            now_s=self._clock(),
+            unsigned_payload=True,
+        )
+
     def refresh_credentials(self) -> bool:
         """Reads or renews the credentials.  True when they differ from those before (also when another thread has
         just renewed them): sign again and go on.  Call it at most once for one refused request.

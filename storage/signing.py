@@ -10,6 +10,7 @@ import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -20,6 +21,8 @@ PRESIGN_S = 3600
 """lifetime of a presigned URL: long enough for one object, short enough to be worthless soon after"""
 
 _MARGIN_S = 60
+_UNSIGNED_PAYLOAD = SimpleNamespace(s3={"payload_signing_enabled": False})
+"""what botocore's signer reads of a client's configuration"""
 _TOKEN_LIFETIME_S = 540
 """botocore renews session keys when less than 10 minutes are left; a signature dies with its token"""
 
@@ -63,9 +66,11 @@ def signed_request(
     in_query: bool,
     headers: Mapping[str, str],
     now_s: float,
+    unsigned_payload: bool = False,
 ) -> SignedRequest:
     """in_query: a presigned URL (``headers`` are signed too, so they must be sent as given); else an Authorization header.
 
+    unsigned_payload: the body is no part of the signature; it has a checksum of its own.
     now_s: on the caller's monotonic clock; ``expires_s`` of the answer is on the same clock.
     """
     if keys is None:
@@ -76,6 +81,8 @@ def signed_request(
         auth.S3SigV4QueryAuth(keys, "s3", region, expires=PRESIGN_S).add_auth(request)
         lifetime_s = _TOKEN_LIFETIME_S if keys.token else PRESIGN_S - _MARGIN_S
     else:
+        if unsigned_payload:
+            request.context["client_config"] = _UNSIGNED_PAYLOAD
         auth.S3SigV4Auth(keys, "s3", region).add_auth(request)
         # A header signature is good for 15 minutes of clock difference; a retry signs again anyway.
         lifetime_s = 300

@@ -56,15 +56,25 @@ class Answer:
 class Connection:
     """Opened lazily by ``ask`` or ahead by ``open``.
 
-    connect_timeout_s: for name resolution's result, TCP and TLS each; read_timeout_s: for one receive without a byte.
+    connect_timeout_s: for name resolution's result, TCP and TLS each; read_timeout_s: for one receive (or one piece sent) without a byte;
+    answer_timeout_s: for the answer to a long body, when that may take longer.
     Raises OSError (TimeoutError, ConnectionError, ssl.SSLError among them), http.client.HTTPException and ConnectionShut.
     """
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        answer_timeout_s: float | None = None,
+    ) -> None:
         self.address = address
         self._tls = tls
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
+        self._answer_timeout_s = answer_timeout_s or read_timeout_s
         self._http: http.client.HTTPConnection | None = None
         self._response: http.client.HTTPResponse | None = None
         self._left: int | None = None
@@ -192,7 +202,7 @@ class Connection:
         self.finish()
         try:
             if callable(body):
-                _request_in_pieces(connection, method, target, headers, body)
+                self._request_in_pieces(connection, method, target, headers, body)
             else:
                 connection.request(method, target, body, dict(headers))
             self._known(connection)  # behind a proxy it has been opened just now
@@ -205,6 +215,27 @@ class Connection:
         self._response = response
         self._left = response.length
         return Answer(response.status, response.headers)
+
+    def _request_in_pieces(
+        self, connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Pieces
+    ) -> None:
+        """A server that refuses in the middle of a body closes its ear, and its answer, which says why, may be readable still."""
+        sending = False
+
+        def pieces() -> Iterable[memoryview]:
+            nonlocal sending
+            sending = True
+            yield from body()
+
+        try:
+            if connection.sock is not None:
+                connection.sock.settimeout(self._read_timeout_s)
+            connection.request(method, target, pieces(), dict(headers))
+        except (BrokenPipeError, ConnectionResetError):
+            if not sending:
+                raise
+        if connection.sock is not None:
+            connection.sock.settimeout(self._answer_timeout_s)
 
     def _connected(self) -> http.client.HTTPConnection:
         host = self.address.host
@@ -252,21 +283,3 @@ class Connection:
             connection = http.client.HTTPConnection(host, port, timeout=self._read_timeout_s)
         connection.set_tunnel(self.address.host, self.address.port)
         return connection
-
-
-def _request_in_pieces(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: Pieces
-) -> None:
-    """A server that refuses in the middle of a body closes its ear, and its answer, which says why, may be readable still."""
-    sending = False
-
-    def pieces() -> Iterable[memoryview]:
-        nonlocal sending
-        sending = True
-        yield from body()
-
-    try:
-        connection.request(method, target, pieces(), dict(headers))
-    except (BrokenPipeError, ConnectionResetError):
-        if not sending:
-            raise
