@@ -12,6 +12,7 @@ from .processes import ROOT
 from .report import Report
 
 NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel", "telemetry")
+NAMES += ("push",)
 MODULES = {"import": "start"}
 """where a module is not called as its benchmark"""
 

@@ -73,7 +73,8 @@ def key_for(origin: Origin, path: str, file_name: str, folder: str = "") -> str:
     if not path:
         if not folder:
             step = "say where it belongs: --to ORIGIN:FOLDER/NAME"
-            raise PublishRefused("what kind of model this is cannot be seen", subject=file_name, next_step=step)
+            cause = "its tensors have no names that are known"
+            raise PublishRefused("what kind of model this is cannot be seen", subject=file_name, cause=cause, next_step=step)
         path = directory_for(folder, rules)
     if path.endswith("/"):
         path += file_name
@@ -136,9 +137,11 @@ class _Job:
 
 def _checked(origin: Origin, source: SourceFile, request: PublishRequest) -> Examined:
     if not 0 < source.size_bytes <= OBJECT_BYTES_MAX:
-        raise PublishRefused("the file cannot be pushed", subject=source.name, cause="it is empty or larger than 5 TiB")
+        cause = "it is empty" if not source.size_bytes else "it is larger than 5 TiB"
+        raise PublishRefused("the file cannot be pushed", subject=source.name, cause=cause, next_step="write or download it again")
     if not request.key.startswith(origin.prefix):
-        raise PublishRefused("the key is not under the origin's prefix", subject=ascii(request.key)[:120])
+        step = f"it has to begin with {origin.prefix}"
+        raise PublishRefused("the key is not under the origin's prefix", subject=ascii(request.key)[:120], next_step=step)
     allow = request.allow_pickle or origin.config.allows_pickle(request.key)
     examined = examine(source, allow_pickle=allow)
     path = request.key[len(origin.prefix) :]
@@ -175,7 +178,7 @@ def _publish(job: _Job, others: Callable[[], Iterable[RemoteObject]]) -> Publish
     there = job.bucket.head(job.key)
     if there is None:
         step = "list the bucket: the server may keep it under another name"
-        raise CorruptObject("the object is not there after it was pushed", subject=job.subject, next_step=step)
+        raise CorruptObject("the object is not there after it was pushed", subject=job.subject, cause="HEAD finds none", next_step=step)
     return replace(_verified(job, there, begun, published), hash_s=hash_s)
 
 

@@ -167,7 +167,8 @@ def _opened(file: Path, name: str) -> int:
         if not _try_lock(fd):
             os.close(fd)
             step = "wait for it, or stop it and push again"
-            raise PublishRefused("another process is pushing this file to this place", subject=name, next_step=step)
+            cause = "its journal is locked"
+            raise PublishRefused("another process is pushing this file to this place", subject=name, cause=cause, next_step=step)
         with contextlib.suppress(OSError):
             if os.path.samestat(os.stat(file), os.fstat(fd)):
                 return fd
