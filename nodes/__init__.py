@@ -15,6 +15,9 @@ def all_nodes() -> list[type]:
     from .load_checkpoint import LoadCheckpoint
     from .memory_estimate import MemoryEstimate
     from .prefetch import Prefetch, WaitForModels
+    from .results import LoadImage, SaveImages
+    from .saving import SaveCheckpoint, SaveLora
     from .warm_set import MakeWarmSet
 
-    return [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus, MemoryEstimate]
+    reading = [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus, MemoryEstimate]
+    return [*reading, SaveCheckpoint, SaveLora, SaveImages, LoadImage]

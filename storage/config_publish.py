@@ -54,7 +54,7 @@ class ResultsConfig:
     """whether the workflow stays in the picture"""
     links: bool = key(boolean(), False)
     """whether nodes may hand out links that open a picture without credentials"""
-    link_s: int = key(integer(1, 7 * 86400), 300)
+    link_s: int = key(integer(1, 3600), 300)
     """how long such a link lives"""
     max_mb: float = key(number(0.001, 10240), 256.0)
     """MiB, the largest file that is saved or loaded"""

@@ -118,6 +118,21 @@ class Origin:
             unsigned_payload=True,
         )
 
+    def link(self, key: str, lifetime_s: int) -> str:
+        """A URL that opens an object without credentials for so long: a secret of its own.  Only where the owner allows links."""
+        signed = signed_request(
+            self.address,
+            "GET",
+            self.address.target(key),
+            keys=self._credentials.keys(),
+            region=self.region,
+            in_query=True,
+            headers={},
+            now_s=self._clock(),
+            lifetime_s=lifetime_s,
+        )
+        return self.address.url(signed.target)
+
     def refresh_credentials(self) -> bool:
         """Reads or renews the credentials.  True when they differ from those before (also when another thread has
         just renewed them): sign again and go on.  Call it at most once for one refused request.

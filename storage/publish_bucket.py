@@ -156,6 +156,17 @@ class Bucket:
                 return
             markers = {name: value for name, value in after.items() if value}
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every key that begins with ``prefix``, whatever the origin's own prefix is.  Raises ModelStreamError."""
+        more: dict[str, str] = {}
+        while True:
+            said = self.ask("list_objects_v2", "", Prefix=prefix, **more)
+            yield from (row["Key"] for row in said.get("Contents") or ())
+            token = said.get("NextContinuationToken") if said.get("IsTruncated") else None
+            if not token or token == more.get("ContinuationToken"):
+                return
+            more = {"ContinuationToken": token}
+
     # -- copying inside the service -----------------------------------------------------------------------------------
     def copy(self, source: tuple[str, str], stated: Stated, key: str, metadata: Mapping[str, str], storage_class: str = "") -> None:
         """source: (bucket, key) on the same service; only the version ``stated`` is copied.  Raises ModelStreamError."""

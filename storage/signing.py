@@ -67,6 +67,7 @@ def signed_request(
     headers: Mapping[str, str],
     now_s: float,
     unsigned_payload: bool = False,
+    lifetime_s: int = PRESIGN_S,
 ) -> SignedRequest:
     """in_query: a presigned URL (``headers`` are signed too, so they must be sent as given); else an Authorization header.
 
@@ -78,8 +79,8 @@ def signed_request(
     auth, aws_request = _signers()
     request = aws_request(method=method, url=address.url(target), headers=dict(headers))
     if in_query:
-        auth.S3SigV4QueryAuth(keys, "s3", region, expires=PRESIGN_S).add_auth(request)
-        lifetime_s = _TOKEN_LIFETIME_S if keys.token else PRESIGN_S - _MARGIN_S
+        auth.S3SigV4QueryAuth(keys, "s3", region, expires=lifetime_s).add_auth(request)
+        lifetime_s = _TOKEN_LIFETIME_S if keys.token else lifetime_s - _MARGIN_S
     else:
         if unsigned_payload:
             request.context["client_config"] = _UNSIGNED_PAYLOAD

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..storage import events, events_comfy, events_restore
+from ..storage import events, events_comfy, events_publish, events_restore
 from ..storage.events import Event
 from ..storage.people import seconds_text, size_text
 
@@ -113,6 +113,11 @@ def _scored(e: events.PrefetchScored) -> dict[str, Any]:
     return _about(e, "prefetch", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.outcome)
 
 
+def _published(e: events_publish.ObjectPublished) -> dict[str, Any]:
+    text = f"{basename(e.subject)} is in its bucket: {size_text(e.size_bytes)}, {e.how}"
+    return _about(e, "publish", text, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.how)
+
+
 def _missing(e: events.ModelsMissing) -> dict[str, Any]:
     return {"kind": "load_failed", "name": e.names[0] if e.names else "", "reason": "missing", "text": f"not found: {', '.join(e.names)}"}
 
@@ -177,6 +182,8 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.PrefetchDecided: _decided,
     events.PrefetchScored: _scored,
     events.ModelsMissing: _missing,
+    events_publish.ObjectPublished: _published,
+    events_publish.PublishFailed: _plain("publish", "subject", "message", "code"),
     events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),

@@ -16,7 +16,7 @@ ROOMS = {
     "nodes": {"cache", "storage", "hooks"},
     "cli": {"cache", "storage", "hooks"},
 }
-TELEMETRY_SEES = {"events", "events_comfy", "events_restore", "objects", "people", ""}
+TELEMETRY_SEES = {"events", "events_comfy", "events_publish", "events_restore", "objects", "people", ""}
 """of storage: what happens, the values that name an object, how sizes are written, and the room's version"""
 COMFYUI = {
     "comfy",

@@ -18,7 +18,10 @@ from rig.seaweed import Seaweed
 from rig.workflows import Graph, node, text_to_image
 
 ROOT = Path(__file__).resolve().parents[1]
-NODES = ("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status", "MemoryEstimate")
+NODES = (
+    *("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status", "MemoryEstimate"),
+    *("SaveCheckpoint", "SaveLora", "SaveImages", "LoadImage"),
+)
 TINY = "checkpoints/tiny.safetensors"
 LANGUAGES = ("en", "zh", "ja", "de", "fr", "es", "ko", "ru")
 

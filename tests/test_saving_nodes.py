@@ -1,0 +1,163 @@
+"""The nodes that write into buckets, in the real ComfyUI: what the owner allows happens, everything else is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rig.checkpoints import models
+from rig.comfy import ComfyServer, Refused
+from rig.invariants import eventually, holds_no_secret
+from rig.seaweed import Seaweed
+from rig.workflows import Graph, node
+
+NEAR, RESULTS = "saving-near", "saving-results"
+PUBLISH = '[publish]\nenabled = true\nfolders = ["checkpoints"]\nmax_gb = 1\n'
+
+
+def config(seaweed: Seaweed, *, links: bool = True, publish: str = PUBLISH, metadata: str = "keep") -> str:
+    results = f'[[origins]]\nname = "results"\nbucket = "{RESULTS}"\nprofile = "seaweed"\nprefix = "made"\n'
+    pattern = "{date}/{prefix}_{seed}_{counter}"
+    section = f'[results]\norigin = "results"\nlinks = {str(links).lower()}\nmetadata = "{metadata}"\npattern = "{pattern}"\n'
+    return seaweed.config_toml(bucket=NEAR, more=f"{results}[ssd]\nfree_floor_gb = 0.1\n{publish}{section}")
+
+
+@pytest.fixture(scope="module")
+def buckets(seaweed: Seaweed) -> Any:
+    s3 = seaweed.client()
+    for bucket in (NEAR, RESULTS):
+        s3.create_bucket(Bucket=bucket)
+    models("tiny").upload(s3, NEAR)
+    return s3
+
+
+@pytest.fixture(scope="module")
+def comfy(seaweed: Seaweed, buckets: Any) -> Iterator[ComfyServer]:
+    with ComfyServer(config=config(seaweed)) as server:
+        assert eventually(lambda: all(o["listed_s"] for o in server.get("/modelstream/status")["origins"]), within_s=60)
+        yield server
+
+
+def with_checkpoint(name: str) -> Graph:
+    graph = {"4": node("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")}
+    graph["1"] = node("ModelStreamSaveCheckpoint", model=["4", 0], clip=["4", 1], vae=["4", 2], name=name, licence="mit", version="2")
+    return graph
+
+
+def with_images(prefix: str, seed: int = 7, width: int = 64) -> Graph:
+    graph = {"2": node("EmptyImage", width=width, height=32, batch_size=2, color=0x3366CC)}
+    graph["1"] = node("ModelStreamSaveImages", images=["2", 0], prefix=prefix, seed=seed)
+    return graph
+
+
+def keys(s3: Any, bucket: str) -> set[str]:
+    return {row["Key"] for row in s3.list_objects_v2(Bucket=bucket).get("Contents", ())}
+
+
+def test_a_checkpoint_is_saved_into_the_bucket_and_loads_from_there(comfy: ComfyServer, buckets: Any) -> None:
+    run = comfy.prompt(with_checkpoint("mine/merged")).expect()
+    assert "verified by crc64nvme" in run.outputs["1"]["text"][0]
+    head = buckets.head_object(Bucket=NEAR, Key="checkpoints/mine/merged.safetensors")
+    assert (head["Metadata"]["licence"], head["Metadata"]["version"], head["Metadata"]["type"]) == ("mit", "2", "checkpoints")
+    assert len(head["Metadata"]["sha256"]) == 64
+    assert not [p for p in comfy.base.rglob("model-stream-*") if p.is_dir()], "the temporary folder is gone"
+    assert eventually(lambda: "mine/merged.safetensors" in comfy.choices("CheckpointLoaderSimple", "ckpt_name"), within_s=20)
+    again = {"4": node("CheckpointLoaderSimple", ckpt_name="mine/merged.safetensors")}
+    again["1"] = node("ModelStreamStatus")
+    again["5"] = node("CLIPTextEncode", clip=["4", 1], text="a cat")
+    again["6"] = node("PreviewAny", source=["5", 0])
+    comfy.prompt(again).expect()
+
+
+def test_what_exists_is_never_replaced_from_a_node(comfy: ComfyServer, buckets: Any) -> None:
+    before = buckets.head_object(Bucket=NEAR, Key="checkpoints/tiny.safetensors")["ETag"]
+    error = comfy.prompt(with_checkpoint("tiny")).expect("error").error
+    assert "the name is taken" in error["exception_message"]
+    assert buckets.head_object(Bucket=NEAR, Key="checkpoints/tiny.safetensors")["ETag"] == before
+
+
+@pytest.mark.parametrize("name", ["../up", "a/../../b", "/etc/x", "C:\\x", "CON", "a\nb", "", "x" * 2000])
+def test_a_name_that_climbs_out_is_refused(comfy: ComfyServer, buckets: Any, name: str) -> None:
+    before = keys(buckets, NEAR)
+    comfy.prompt(with_checkpoint(name)).expect("error")
+    assert keys(buckets, NEAR) == before
+
+
+def test_a_folder_that_the_owner_does_not_allow_is_refused_before_the_prompt_runs(comfy: ComfyServer) -> None:
+    with pytest.raises(Refused, match="does not allow saving into loras"):
+        comfy.prompt(
+            {"2": node("EmptyImage", width=8, height=8, batch_size=1, color=0), "1": node("ModelStreamSaveLora", lora=["2", 0], name="x")}
+        )
+
+
+def test_images_are_saved_under_the_owners_names_and_come_back_the_same(comfy: ComfyServer, buckets: Any) -> None:
+    run = comfy.prompt(with_images("castle", seed=11)).expect()
+    names = run.outputs["1"]["text"][0].splitlines()
+    assert [name.partition("/")[2] for name in names] == ["castle_11_00001.png", "castle_11_00002.png"]
+    assert {f"made/{name}" for name in names} <= keys(buckets, RESULTS)
+    raw = buckets.get_object(Bucket=RESULTS, Key=f"made/{names[0]}")["Body"].read()
+    with Image.open(io.BytesIO(raw)) as picture:
+        assert picture.size == (64, 32) and picture.getpixel((0, 0)) == (0x33, 0x66, 0xCC)
+        assert json.loads(picture.info["prompt"])["1"]["class_type"] == "ModelStreamSaveImages"
+    graph = {"1": node("ModelStreamLoadImage", name=names[1])}
+    graph["2"] = node("SaveImage", images=["1", 0], filename_prefix="back")
+    back = comfy.prompt(graph).expect()
+    with Image.open(back.images[0]) as picture:
+        assert picture.size == (64, 32) and picture.convert("RGB").getpixel((5, 5)) == (0x33, 0x66, 0xCC)
+    more = comfy.prompt(with_images("castle", seed=11, width=72)).expect()
+    assert more.outputs["1"]["text"][0].endswith("castle_11_00004.png")
+
+
+@pytest.mark.parametrize("prefix", ["../../up", "a/b\\c", "x:y*?<img src=x>|", "\u202e\nnew", "...", ""])
+def test_a_prefix_from_a_workflow_never_becomes_a_path(comfy: ComfyServer, buckets: Any, prefix: str) -> None:
+    name = comfy.prompt(with_images(prefix, seed=3)).expect().outputs["1"]["text"][0].splitlines()[0]
+    assert name.count("/") == 1 and ".." not in name.split("/") and "\\" not in name and "\n" not in name
+    assert f"made/{name}" in keys(buckets, RESULTS)
+
+
+def test_a_link_opens_the_picture_and_is_in_no_history_and_no_picture(comfy: ComfyServer, buckets: Any) -> None:
+    graph = with_images("linked", seed=5)
+    graph["3"] = node("PreviewAny", source=["1", 1])
+    run = comfy.prompt(graph).expect()
+    links = run.outputs["3"]["text"][0].splitlines()
+    assert len(links) == 2
+    with urllib.request.urlopen(links[0], timeout=10) as answer:
+        assert answer.read(8) == b"\x89PNG\r\n\x1a\n"
+    quiet = comfy.prompt(with_images("unlinked", seed=6)).expect()
+    assert "Signature" not in json.dumps(quiet.outputs)
+
+
+@pytest.mark.parametrize("name", ["../checkpoints/tiny.safetensors", "nothing/there.png", "", "/abs.png"])
+def test_what_is_no_result_is_not_loaded(comfy: ComfyServer, name: str) -> None:
+    graph = {"1": node("ModelStreamLoadImage", name=name), "2": node("PreviewImage", images=["1", 0])}
+    comfy.prompt(graph).expect("error")
+
+
+def test_what_is_no_picture_is_told_and_a_huge_one_is_refused(comfy: ComfyServer, buckets: Any) -> None:
+    buckets.put_object(Bucket=RESULTS, Key="made/fake.png", Body=b"\x89PNG\r\n\x1a\n" + bytes(100))
+    graph = {"1": node("ModelStreamLoadImage", name="fake.png"), "2": node("PreviewImage", images=["1", 0])}
+    assert "no picture" in comfy.prompt(graph).expect("error").error["exception_message"]
+
+
+def test_nothing_secret_is_in_what_the_server_tells(comfy: ComfyServer, seaweed: Seaweed) -> None:
+    comfy.prompt(with_images("canary", seed=9)).expect()
+    told = [json.dumps(comfy.get(path)) for path in ("/history", "/object_info/ModelStreamSaveImages", "/modelstream/status")]
+    assert seaweed.secret_key not in "".join(told)
+    holds_no_secret(told[1:], [seaweed.secret_key])
+
+
+def test_without_the_owners_word_nothing_is_written(seaweed: Seaweed, buckets: Any) -> None:
+    before = keys(buckets, NEAR) | keys(buckets, RESULTS)
+    with ComfyServer(config=seaweed.config_toml(bucket=NEAR, more="[ssd]\nfree_floor_gb = 0.1\n")) as server:
+        assert eventually(lambda: "tiny.safetensors" in server.choices("CheckpointLoaderSimple", "ckpt_name"), within_s=60)
+        with pytest.raises(Refused, match="switched off"):
+            server.prompt(with_checkpoint("x"))
+        with pytest.raises(Refused, match="No bucket for results"):
+            server.prompt(with_images("x"))
+    assert keys(buckets, NEAR) | keys(buckets, RESULTS) == before
