@@ -19,7 +19,6 @@ COPY_WHOLE_MAX_BYTES = 5 << 30
 """S3's own limit of CopyObject; more is copied in parts"""
 COPY_PART_BYTES = 1 << 30
 
-_NO_CHECKSUMS = (400, 501)
 _WRITE_STEP = (
     "the key needs s3:PutObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts under this prefix;"
     " a key that may only read cannot push"
@@ -95,7 +94,8 @@ class Bucket:
             said = self.call("create_multipart_upload", key, **wanted, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")
             return str(said["UploadId"]), True
         except Said as answer:
-            if answer.status not in _NO_CHECKSUMS or not isinstance(answer.error, BadAnswer):
+            # servers that know no CRC64NVME say either that the request is wrong or that they have not implemented it
+            if answer.status != 501 and not (answer.status == 400 and isinstance(answer.error, BadAnswer)):
                 raise answer.error from None
         said = self.ask("create_multipart_upload", key, **wanted)
         return str(said["UploadId"]), False

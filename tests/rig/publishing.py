@@ -99,6 +99,7 @@ class PublishRig:
             self.push(path, key, **request)
         error = caught.value
         explains_itself(error, error.subject or key, self.secrets)
+        error.__context__ = None  # frames that hold the origin and that one's sockets
         return error.with_traceback(None)
 
     def stored(self, key: str = KEY) -> bytes:
