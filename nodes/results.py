@@ -61,7 +61,8 @@ class SaveImages(io.ComfyNode):
         return always()
 
     @classmethod
-    def validate_inputs(cls) -> bool | str:
+    def validate_inputs(cls, prefix: str | None = None) -> bool | str:
+        """ComfyUI asks only where an input is named."""
         return results_refused_because(extension().config) or True
 
     @classmethod
@@ -111,7 +112,7 @@ class LoadImage(io.ComfyNode):
             return always()
 
     @classmethod
-    def validate_inputs(cls) -> bool | str:
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
         return results_refused_because(extension().config) or True
 
     @classmethod

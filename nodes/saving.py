@@ -60,7 +60,8 @@ class SaveCheckpoint(io.ComfyNode):
         return always()
 
     @classmethod
-    def validate_inputs(cls) -> bool | str:
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
+        """ComfyUI asks only where an input is named."""
         return refused_because(extension().config, "checkpoints") or True
 
     @classmethod
@@ -97,7 +98,7 @@ class SaveLora(io.ComfyNode):
         return always()
 
     @classmethod
-    def validate_inputs(cls) -> bool | str:
+    def validate_inputs(cls, name: str | None = None) -> bool | str:
         return refused_because(extension().config, "loras") or True
 
     @classmethod
