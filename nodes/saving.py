@@ -16,8 +16,9 @@ from ..hooks.boot import extension
 from ..hooks.progress import NodeWatch
 from ..hooks.publishing import checked_name, publish_model, refused_because
 from ..storage.errors import PublishRefused
+from ..storage.people import size_text
 from ..storage.publish_plan import Labels, Published
-from .ours import CATEGORY, always, runtime, size_text
+from .ours import CATEGORY, always, runtime
 
 NAME = "The model's name in the bucket; / makes a folder. Nothing that exists is replaced."
 LICENCE = "Kept with the model in the bucket; may be empty."

@@ -96,7 +96,9 @@ def with_lora(name: str) -> Graph:
     training = {"batch_size": 1, "grad_accumulation_steps": 1, "steps": 1, "learning_rate": 0.001, "rank": 1, "optimizer": "SGD"}
     training |= {"loss_function": "MSE", "seed": 1, "training_dtype": "fp32", "lora_dtype": "fp32", "algorithm": "LoRA"}
     training |= {"gradient_checkpointing": False, "existing_lora": "[None]"}
-    graph["20"] = node("TrainLoraNode", model=["4", 0], latents=["5", 0], positive=["6", 0], **training)
+    graph["5"]["inputs"]["batch_size"] = 2
+    graph["21"] = node("RebatchLatents", latents=["5", 0], batch_size=1)  # the training of 0.3.75 fails on a single latent
+    graph["20"] = node("TrainLoraNode", model=["4", 0], latents=["21", 0], positive=["6", 0], **training)
     graph["1"] = node("ModelStreamSaveLora", lora=["20", 1], name=name)
     return graph
 
