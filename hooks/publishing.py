@@ -9,48 +9,24 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..storage.config import Config
 from ..storage.errors import ModelStreamError, PublishRefused
 from ..storage.events_publish import ObjectPublished, PublishFailed
-from ..storage.layout import is_safe_name
 from ..storage.origin import Origin
 from ..storage.publish import PublishSettings, Show, publish
 from ..storage.publish_check import directory_for
 from ..storage.publish_plan import Labels, Published, PublishRequest
 from ..storage.publish_small import put_bytes
+from .publish_allowed import refused_because, results_refused_because
 from .runtime import Runtime
 
-EXTENSION = ".safetensors"
 
+def publish_model(
+    runtime: Runtime, path: Path, folder: str, name: str, labels: Labels, show: Show, *, state: Path | None = None
+) -> Published:
+    """Puts a model into the bucket, and has it listed.  Raises ModelStreamError, or what ``show`` raises.
 
-def refused_because(config: Config, folder: str) -> str:
-    """Why nothing may be put into this folder, as a sentence for the user; empty: it may."""
-    if not config.publish.enabled:
-        return "Saving models into a bucket is switched off: the owner of this server can allow it with enabled = true under [publish]."
-    if folder not in config.publish.folders:
-        return f"The owner of this server does not allow saving into {folder}: it is not among folders under [publish]."
-    return "" if config.origins else "No bucket is configured."
-
-
-def results_refused_because(config: Config) -> str:
-    """The same for pictures."""
-    if not config.results.origin:
-        return "No bucket for results is configured: the owner of this server names one with origin under [results]."
-    return ""
-
-
-def checked_name(name: str) -> str:
-    """A model's name as a user writes it, "merged" or "mine/merged.safetensors", with its extension.  Raises PublishRefused."""
-    found = name.strip().replace("\\", "/")
-    found = found if found.lower().endswith(EXTENSION) else found + EXTENSION
-    if not is_safe_name(found, windows=True) or found == EXTENSION:
-        step = "use letters, digits, dot, dash and underscore; / makes a folder"
-        raise PublishRefused("this is no name for a model", subject=ascii(name)[:80], cause="a part of it is unsafe", next_step=step)
-    return found
-
-
-def publish_model(runtime: Runtime, path: Path, folder: str, name: str, labels: Labels, show: Show) -> Published:
-    """Puts a model that ComfyUI has written into the bucket, and has it listed.  Raises ModelStreamError, or what ``show`` raises."""
+    name: with its extension, "/" separated; state: where an interrupted one is noted; None: it leaves nothing
+    """
     config = runtime.config
     because = refused_because(config, folder)
     if because:
@@ -60,9 +36,10 @@ def publish_model(runtime: Runtime, path: Path, folder: str, name: str, labels: 
     if size_bytes > config.publish.max_bytes:
         cause = f"it has {size_bytes / 1e9:.1f} GB, max_gb under [publish] allows {config.publish.max_bytes / 1e9:.1f} GB"
         raise PublishRefused("the model is too large to be saved into the bucket", subject=name, cause=cause, next_step="raise max_gb")
-    key = origin.prefix + directory_for(folder, origin.config.folders) + checked_name(name)
+    key = origin.prefix + directory_for(folder, origin.config.folders) + name
     settings = PublishSettings(
         transfer=config.transfer,
+        state=state,
         connections_max=config.publish.connections_max,
         part_bytes=config.publish.part_bytes,
         rate_limit_bytes_per_s=config.publish.rate_limit_bytes_per_s,

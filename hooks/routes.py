@@ -39,7 +39,7 @@ class Registrar:
 
 def add_routes(routes: web.RouteTableDef, guard: Guard, site: Site) -> None:
     """Registers them with ComfyUI, which serves each under /api too.  Called while extensions are imported."""
-    from . import routes_actions, routes_fit, routes_graph, routes_panel, routes_reading
+    from . import routes_actions, routes_fit, routes_graph, routes_panel, routes_publish, routes_reading
 
     to = Registrar(routes, guard)
 
@@ -51,6 +51,7 @@ def add_routes(routes: web.RouteTableDef, guard: Guard, site: Site) -> None:
     routes_actions.add(to, site)
     routes_panel.add(to, site)
     routes_graph.add(to, site)
+    routes_publish.add(to, site)
     routes_fit.add(to, site)
     taken = {getattr(route, "path", "") for route in routes}
     if site.exposition is not None:

@@ -16,13 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..hooks.boot import extension
 from ..hooks.progress import NodeWatch
-from ..hooks.publishing import publish_result, results_origin, results_refused_because
+from ..hooks.publish_allowed import results_refused_because
 from ..storage.errors import ModelStreamError, NameTaken, ObjectMissing, PublishRefused
-from ..storage.front import PinnedReader
 from ..storage.layout import is_safe_name
 from ..storage.objects import ObjectId, RemoteObject
-from ..storage.publish_bucket import Bucket
-from ..storage.result_keys import Pattern, key_of, next_counter
 from .ours import CATEGORY, always, runtime
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -67,6 +64,9 @@ class SaveImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Any, prefix: str, seed: int = 0) -> io.NodeOutput:
+        from ..hooks.publishing import results_origin
+        from ..storage.result_keys import Pattern
+
         ours = runtime()
         origin, settings = results_origin(ours), ours.config.results
         pattern = Pattern.checked(settings.pattern)
@@ -117,6 +117,9 @@ class LoadImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
+        from ..hooks.publishing import results_origin
+        from ..storage.front import PinnedReader
+
         ours = runtime()
         obj, limit = _stated(name), ours.config.results.max_bytes
         if obj.size_bytes > limit:
@@ -148,6 +151,10 @@ def _png(picture: Image.Image, info: PngInfo | None) -> bytes:
 
 def _put(ours: Any, prefix: str, before: str, after: str, content: bytes, watch: NodeWatch) -> str:
     """Under the next free number; two who save at once take different ones.  Returns the name below the origin's prefix."""
+    from ..hooks.publishing import publish_result, results_origin
+    from ..storage.publish_bucket import Bucket
+    from ..storage.result_keys import key_of, next_counter
+
     bucket = Bucket(results_origin(ours))
     counter = next_counter((key[len(prefix) :] for key in bucket.keys(prefix + before)), before)
     for number in range(counter, counter + NAME_TRIES):
@@ -162,6 +169,9 @@ def _put(ours: Any, prefix: str, before: str, after: str, content: bytes, watch:
 
 def _stated(name: str) -> RemoteObject:
     """Raises ModelStreamError."""
+    from ..hooks.publishing import results_origin
+    from ..storage.publish_bucket import Bucket
+
     name = name.strip().splitlines()[0] if name.strip() else ""
     origin = results_origin(runtime())
     if not is_safe_name(name, windows=True):

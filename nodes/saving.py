@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import folder_paths
 from comfy_api.latest import io, ui
@@ -14,11 +14,13 @@ from comfy_api.latest import io, ui
 from ..cache.watch import LoadProgress
 from ..hooks.boot import extension
 from ..hooks.progress import NodeWatch
-from ..hooks.publishing import checked_name, publish_model, refused_because
+from ..hooks.publish_allowed import checked_name, refused_because
 from ..storage.errors import PublishRefused
 from ..storage.people import size_text
-from ..storage.publish_plan import Labels, Published
 from .ours import CATEGORY, always, runtime
+
+if TYPE_CHECKING:
+    from ..storage.publish_plan import Published
 
 NAME = "The model's name in the bucket; / makes a folder. Nothing that exists is replaced."
 LICENCE = "Kept with the model in the bucket; may be empty."
@@ -74,7 +76,7 @@ class SaveCheckpoint(io.ComfyNode):
         def write(folder: str) -> None:
             save_checkpoint(model, clip=clip, vae=vae, filename_prefix="model", output_dir=folder, prompt=prompt, extra_pnginfo=extra)
 
-        return _saved(write, "checkpoints", name, Labels(version=version, licence=licence))
+        return _saved(write, "checkpoints", name, version, licence)
 
 
 class SaveLora(io.ComfyNode):
@@ -109,11 +111,14 @@ class SaveLora(io.ComfyNode):
         def write(folder: str) -> None:
             comfy.utils.save_torch_file(lora, str(Path(folder) / "lora.safetensors"))
 
-        return _saved(write, "loras", name, Labels(version=version, licence=licence))
+        return _saved(write, "loras", name, version, licence)
 
 
-def _saved(write: Callable[[str], None], folder: str, name: str, labels: Labels) -> io.NodeOutput:
+def _saved(write: Callable[[str], None], folder: str, name: str, version: str, licence: str) -> io.NodeOutput:
     """write: puts one file into the folder that it is given.  The file is gone afterwards, whatever happens."""
+    from ..hooks.publishing import publish_model  # what publishing needs is imported when something is published
+    from ..storage.publish_plan import Labels
+
     ours, name = runtime(), checked_name(name)
     because = refused_because(ours.config, folder)  # before minutes are spent on writing
     if because:
@@ -125,7 +130,7 @@ def _saved(write: Callable[[str], None], folder: str, name: str, labels: Labels)
         write(place)
         (file,) = Path(place).iterdir()
         with NodeWatch(name) as watch:
-            published = publish_model(ours, file, folder, name, labels, _show_on(watch))
+            published = publish_model(ours, file, folder, name, Labels(version=version, licence=licence), _show_on(watch))
     finally:
         shutil.rmtree(place, ignore_errors=True)
     report = _report(published)

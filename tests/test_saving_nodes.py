@@ -15,6 +15,7 @@ from rig.checkpoints import models
 from rig.comfy import ComfyServer, Refused
 from rig.invariants import eventually, holds_no_secret
 from rig.seaweed import Seaweed
+from rig.tiny_models import safetensors_bytes
 from rig.workflows import Graph, load_only, node, text_to_image
 
 NEAR, RESULTS = "saving-near", "saving-results"
@@ -202,3 +203,38 @@ def test_without_the_owners_word_nothing_is_written(seaweed: Seaweed, buckets: A
         with pytest.raises(Refused, match="No bucket for results"):
             server.prompt(with_images("x"))
     assert keys(buckets, NEAR) | keys(buckets, RESULTS) == before
+
+
+# -- the panel's route -------------------------------------------------------------------------------------------------------
+def test_the_panel_puts_a_local_model_into_the_bucket_where_the_owner_allows_it(comfy: ComfyServer, buckets: Any) -> None:
+    token = {"X-Model-Stream-Token": comfy.get("/modelstream/token")["token"]}
+    local = comfy.base / "models" / "checkpoints" / "sub" / "local.safetensors"
+    local.parent.mkdir(parents=True, exist_ok=True)
+    local.write_bytes(safetensors_bytes("local", 300_000))
+
+    def ask(path: str, body: Any, headers: dict[str, str] = token) -> tuple[int, Any]:
+        answer = comfy.request("POST", f"/modelstream/{path}", body, headers)
+        return answer.status, answer.json()
+
+    name = {"folder": "checkpoints", "name": "sub/local.safetensors"}
+    assert comfy.get("/modelstream/publish")["folders"] == ["checkpoints"]
+    assert ask("publish", name, {})[0] == 403, "without the token of the page"
+    for folder, file in (
+        ("loras", "x.safetensors"),
+        ("checkpoints", "../../../etc/passwd"),
+        ("checkpoints", "tiny.safetensors"),
+        ("x", "y"),
+    ):
+        status, said = ask("publish", {"folder": folder, "name": file})
+        assert status == 409 and said["error"] == "publish_refused", (folder, file, said)
+    status, said = ask("publish", name)
+    assert status == 202
+    number = said["number"]
+
+    def job() -> dict[str, Any]:
+        return next(j for j in comfy.get("/modelstream/publish")["jobs"] if j["number"] == number)
+
+    assert eventually(lambda: job()["state"] in ("done", "failed"), within_s=20) and job()["state"] == "done", job()
+    stored = buckets.get_object(Bucket=NEAR, Key="checkpoints/sub/local.safetensors")["Body"].read()
+    assert stored == local.read_bytes() and job()["message"] == "crc64nvme"
+    assert ask("publish/cancel", {"number": number}) == (404, {"error": "unknown_job", "message": "there is no such job, or it is over"})
