@@ -45,12 +45,34 @@ class ArenaFigures:
     warm_free_bytes: int
 
 
+class _Place:
+    """Where a buffer's region lies, and that it comes back when the buffer dies."""
+
+    def __init__(self, returned: deque[tuple[Segment, Region]], segment: Segment, region: Region, buffer: Any) -> None:
+        self._returned = returned
+        self._segment = segment
+        self._watch(buffer, region)
+
+    def cut(self, buffer: Any, size_bytes: int) -> None:
+        """The region ends after ``size_bytes``; the rest comes back now."""
+        region = self._region
+        if size_bytes < region.size and self._finalizer.detach() is not None:
+            self._watch(buffer, Region(region.offset, size_bytes))
+            self._returned.append((self._segment, Region(region.offset + size_bytes, region.size - size_bytes)))
+
+    def _watch(self, buffer: Any, region: Region) -> None:
+        self._region = region
+        self._finalizer = weakref.finalize(buffer, self._returned.append, (self._segment, region))
+        self._finalizer.atexit = False
+
+
 class Allocation:
     """One region.  ``buffer`` is the owner of the memory: whoever needs the bytes holds it, not this object."""
 
-    def __init__(self, buffer: Any, size_bytes: int, task: PopulateTask, populator: Populator) -> None:
+    def __init__(self, buffer: Any, size_bytes: int, task: PopulateTask, populator: Populator, place: _Place) -> None:
         self.buffer = buffer
         self.size_bytes = size_bytes
+        self._place = place
         self._task = task
         self._populator = populator
         self._populating = False
@@ -59,6 +81,14 @@ class Allocation:
     def view(self) -> memoryview:
         """Writable, format "B".  Holds the buffer."""
         return memoryview(self.buffer).cast("B")
+
+    def shorten(self, size_bytes: int) -> None:
+        """Only the front is needed after all: ``buffer`` becomes that, and the pages behind it are free at once.  The caller is
+        the only one who has the buffer, and nobody writes behind the front any more."""
+        self.stop_populating()
+        self._place.cut(self.buffer, pages.round_up(max(size_bytes, 1), pages.PAGE))
+        self.buffer = (ctypes.c_ubyte * size_bytes).from_buffer(self.buffer)
+        self.size_bytes = size_bytes
 
     def populate_ahead(self) -> None:
         """Faults the pages in front to back, in the arena's thread.  Pages that are there already cost nothing.
@@ -140,13 +170,12 @@ class Arena:
             self._used_bytes += rounded
             self._shed(self._committed() - self.budget_bytes)
             buffer = (ctypes.c_ubyte * size_bytes).from_buffer(segment.mapping, region.offset)
-            finalizer = weakref.finalize(buffer, self._returned.append, (segment, region))
-            finalizer.atexit = False
+            place = _Place(self._returned, segment, region, buffer)
         if fresh >= FRESH_BYTES:
             self.on_fresh(fresh)
         first = region.offset // pages.HUGE
         task = PopulateTask(buffer, segment.address + first * pages.HUGE, region.end - first * pages.HUGE, segment.populated, first)
-        return Allocation(buffer, size_bytes, task, self._populator)
+        return Allocation(buffer, size_bytes, task, self._populator, place)
 
     def trim(self, size_bytes: int) -> int:
         """Gives up to ``size_bytes`` of free memory back to the system; returns how many went."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from ..storage.catalog import Catalog
 from ..storage.checksum import crc64 as crc64_of_bytes
@@ -28,8 +29,10 @@ from ..storage.front import PinnedReader
 from ..storage.landing import TransferResult
 from ..storage.objects import Extent, ObjectHead, RemoteObject
 from ..storage.origin import Origin
+from .converting import Conversions
 from .fetch import Fetch, Goal
 from .ram import RamEntry, RamTier
+from .recipe import Recipe
 from .restore_words import RestoreProgress, in_words
 from .restores import Restores
 from .same_bytes import SameBytes
@@ -69,6 +72,7 @@ class Fetcher:
         self.speeds = speeds or Speeds()
         self.same = same or SameBytes(ram, ssd)
         self._restores = restores
+        self.conversions = Conversions(origins, catalog, engine, ram, ssd, bus)
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -95,6 +99,9 @@ class Fetcher:
         with self._flight(fetch) as flight:
             if flight.waited and self._from_disk(fetch):
                 return
+            made_from = self.conversions.recipes.source_of(fetch.obj)
+            if made_from is not None:
+                return self._convert(fetch, *made_from)
             try:
                 try:
                     self._bucket_to_memory(fetch, flight)
@@ -104,6 +111,19 @@ class Fetcher:
             except NoRoom as error:
                 self._bus.emit(TierDegraded("ram", error.code, str(error)))
                 self._bucket_to_disk(fetch, compare=False)  # loaders then map the file
+
+    def _convert(self, fetch: Fetch, source: RemoteObject, recipe: Recipe) -> None:
+        """A derived object.  Its copy on the SSD is made while it is used; without one it is converted again some day."""
+        entry = self.conversions.into_memory(fetch, source, recipe)
+        with entry.lease() as kept:
+            fetch.reached(Goal.MEMORY, entry.obj, entry=entry)
+            try:
+                self._memory_to_disk(fetch, kept, kept.obj)
+            except (ModelStreamError, OSError) as error:
+                code = error.code if isinstance(error, ModelStreamError) else type(error).__name__
+                self._bus.emit(TierDegraded("ssd", code, str(error)))
+                if fetch.goal is Goal.DISK:
+                    raise
 
     def _from_disk(self, fetch: Fetch, obj: RemoteObject | None = None) -> bool:
         """False when the SSD has no copy, or a damaged one.  ``obj``: under whose name it is kept."""
@@ -145,6 +165,7 @@ class Fetcher:
         entry = self._ram.peek(twin.id.digest)
         if entry is None:
             return False
+        fetch.source = "ram"
         with entry:
             self._memory_to_disk(fetch, entry, twin)
         return True
@@ -174,7 +195,7 @@ class Fetcher:
         return twin
 
     def _disk_to_memory(self, fetch: Fetch, lease: SsdLease) -> None:
-        obj = lease.obj
+        obj = replace(lease.obj, size_bytes=lease.record.size_bytes)  # of a derived object the size is known when it is made
         fetch.source = "ssd"
         try:
             allocation = self._ram.reserve(obj, obj.size_bytes)
@@ -192,8 +213,9 @@ class Fetcher:
         self.speeds.read_from_ssd(obj.size_bytes, time.monotonic() - began_s)
         header = parse_front(allocation.view, obj.subject)
         entry = self._ram.publish(obj, allocation, header, lease.record.crc64, ahead=not fetch.loads)
-        fetch.reached(Goal.DISK, fetch.landed_obj)
-        fetch.reached(Goal.MEMORY, fetch.landed_obj, entry=entry)
+        landed = replace(fetch.landed_obj, size_bytes=obj.size_bytes)
+        fetch.reached(Goal.DISK, landed)
+        fetch.reached(Goal.MEMORY, landed, entry=entry)
 
     def _bucket_to_memory(self, fetch: Fetch, flight: Flight, *, compare: bool = True) -> None:
         """``flight`` ends at once when the SSD takes no copy: there is nothing to wait for then.
@@ -236,6 +258,7 @@ class Fetcher:
         kept = self.same.of(fetch.obj)
         entry = self._ram.peek(kept.id.digest)
         if entry is not None:
+            fetch.source = "ram"
             with entry:
                 return self._memory_to_disk(fetch, entry, kept)
         self._though_archived(fetch, self._others_or_bucket_to_disk)
@@ -245,6 +268,9 @@ class Fetcher:
             if flight.waited and self._ssd.lookup(fetch.obj) is not None:
                 fetch.source = "ssd"
                 return fetch.reached(Goal.DISK, fetch.obj)
+            made_from = self.conversions.recipes.source_of(fetch.obj)
+            if made_from is not None:
+                return self._convert(fetch, *made_from)
             try:
                 self._bucket_to_disk(fetch)
             except Alike as alike:
@@ -265,7 +291,6 @@ class Fetcher:
 
     def _memory_to_disk(self, fetch: Fetch, entry: RamEntry, obj: RemoteObject | None = None) -> None:
         """``obj``: under whose name it is kept, where that is another."""
-        fetch.source = "ram"
         obj = obj or fetch.obj
         partial = self._ssd.begin(obj, ObjectHead(obj.size_bytes, obj.id.version, modified_s=obj.modified_s))
         try:

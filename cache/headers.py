@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from typing import IO
 
 from ..storage.errors import InvalidSafetensors
 from ..storage.front import PinnedReader
@@ -54,14 +55,19 @@ class HeaderReader:
         lease = self._ssd.lease(obj, use=False)
         if lease is not None:
             with lease, open(lease.path, "rb") as file:
-
-                def read_file(offset: int, length: int) -> bytes:
-                    file.seek(offset)
-                    return file.read(length)
-
-                return _parse(read_file, lease.record.size_bytes, obj)
+                return read_header(file, lease.record.size_bytes, obj)
         with PinnedReader(self._origins[obj.origin], obj) as reader:
             return _parse(reader.read, reader.size_bytes, obj)
+
+
+def read_header(file: IO[bytes], size_bytes: int, obj: RemoteObject) -> SafetensorsHeader:
+    """Raises InvalidSafetensors, which names the object."""
+
+    def read_file(offset: int, length: int) -> bytes:
+        file.seek(offset)
+        return file.read(length)
+
+    return _parse(read_file, size_bytes, obj)
 
 
 def _parse(read_at: ReadAt, size_bytes: int, obj: RemoteObject) -> SafetensorsHeader:

@@ -33,6 +33,7 @@ from .operations import RAM, CacheEntry, EvictOutcome, Pin, Saved, VerifyOutcome
 from .pins import Pins
 from .policy import EvictionPlan
 from .policy_memory import PolicyMemory
+from .precision import recipe_for
 from .ram import RamEntry, RamSnapshot, RamTier
 from .same_bytes import SameBytes
 from .space_values import SsdSnapshot
@@ -138,6 +139,13 @@ class Cache:
     def header(self, obj: RemoteObject) -> SafetensorsHeader:
         """The header alone, from the nearest tier; a small ranged read where no tier has the object.  Blocks."""
         return self._headers.header(self._same.of(obj))
+
+    def in_precision(self, obj: RemoteObject, form: str) -> RemoteObject:
+        """The object that ``obj`` becomes in another precision (`recipe.FORMS`): to be opened, pinned, warmed like any other.
+
+        Nothing is made before somebody opens it.  Raises ConfigError for a form that does not exist.
+        """
+        return self._fetcher.conversions.derive(obj, recipe_for(form))
 
     # -- opening -----------------------------------------------------------------------------------------------------
     def open_tensors(self, obj: RemoteObject, watch: Watch | None = None) -> OpenTensors:

@@ -219,6 +219,25 @@ class SameBytesFound(Event):
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
+class Converted(Event):
+    """A model was written in fewer bits while it came in.
+
+    seconds: from its header to its last tensor; layers: converted; stays: layers that stay in 16 bits although the recipe names them
+    worst_error: of the layer ``worst``: RMS of the difference over the RMS of its weights
+    """
+
+    subject: str
+    form: str
+    source_bytes: int
+    size_bytes: int
+    seconds: float
+    layers: int
+    stays: int
+    worst: str
+    worst_error: float
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Pinned(Event):
     """The user wants it kept: no tier evicts it by itself any more."""
 

@@ -120,6 +120,10 @@ class CacheRig:
         self.direct.put_object(Bucket=self.server.bucket, Key=key, Body=body, ChecksumAlgorithm="CRC64NVME", **more)
         return self.object(key)
 
+    def knows(self, body: bytes) -> None:
+        """One more whole file that may appear on the SSD: what was made of an object on the way in."""
+        self._versions = (*self._versions, body)
+
     def delete(self, key: str) -> None:
         self.direct.delete_object(Bucket=self.server.bucket, Key=key)
 

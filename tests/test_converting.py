@@ -1,0 +1,242 @@
+"""Models are converted while they land: through the whole cache, from a real server behind the fault proxy."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+import torch
+from modelstream.cache import quantize
+from modelstream.cache.opened import OpenTensors
+from modelstream.cache.recipe import FORMS
+from modelstream.storage.errors import InvalidSafetensors, ModelStreamError
+from modelstream.storage.events import Converted, TransferStarted
+from modelstream.storage.safetensors_header import TensorInfo
+from rig import faults
+from rig.invariants import eventually
+from rig.precision_models import file_of, wan_like
+from rig.tiny_models import safetensors_bytes
+from rig.transfers import MIB
+from rig.whole_cache import CacheRig, cache_rig
+
+KEY = "diffusion_models/wan.safetensors"
+
+
+def converted_alone(weight: torch.Tensor, form: str) -> tuple[bytes, bytes] | None:
+    """The weight's bytes and its scale's, without any transfer.  None: its error is too large, it stays."""
+    raw = memoryview(weight.reshape(-1).view(torch.uint8).numpy()).cast("B")
+    into = memoryview(bytearray(weight.numel()))
+    names = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+    made = quantize.convert(raw, TensorInfo(names[weight.dtype], tuple(weight.shape), 0, len(raw)), FORMS[form], into)
+    return (bytes(into), bytes(made.parts[0].raw)) if isinstance(made, quantize.Converted) else None
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def is_converted(state: dict[str, torch.Tensor], model: dict[str, torch.Tensor], form: str) -> None:
+    """Every layer that bears it has the form's bytes, every other tensor its own."""
+    for name, tensor in model.items():
+        layer = name.startswith("blocks.") and tensor.dim() == 2
+        alone = converted_alone(tensor, form) if layer else None
+        if alone is not None:
+            assert bytes_of(state[name]) == alone[0], name
+            assert bytes_of(state[f"{name}_scale"]) == alone[1], name
+        else:
+            assert torch.equal(state[name], tensor), name
+    assert len(state) == len(model) + sum(name.endswith("_scale") for name in state)
+
+
+def image_of(rig: CacheRig, opened: OpenTensors) -> bytes:
+    """The whole converted file; from now on the rig knows it as a version of an object."""
+    image = memoryview(opened.buffer).cast("B")[: opened.size_bytes].tobytes()
+    rig.knows(image)
+    return image
+
+
+def transfers(rig: CacheRig) -> int:
+    return sum(isinstance(event, TransferStarted) for event in rig.parts.events)
+
+
+@pytest.mark.parametrize("form", ["fp8", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_only_the_converted_form_is_kept_and_the_second_load_converts_nothing(seaweed, tmp_path, form, dtype):
+    model = wan_like(dtype=dtype)
+    body = file_of(model)
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, body)
+        wanted = rig.parts.cache.in_precision(source, form)
+        with rig.parts.cache.open_tensors(wanted) as opened:
+            image_of(rig, opened)
+            is_converted(opened.state_dict(), model, form)
+            metadata = opened.metadata
+            assert opened.source == "bucket" and opened.size_bytes < 0.62 * len(body)
+        assert metadata is not None
+        layers = json.loads(metadata["_quantization_metadata"])["layers"]
+        assert layers["blocks.0.ffn.0"] == {"format": FORMS[form].algorithm}
+        report = json.loads(metadata["modelstream_conversion"])
+        assert len(report["errors"]) == 8 and not report["stays"]
+        rig.restart()
+        wanted = rig.parts.cache.in_precision(source, form)
+        with rig.parts.cache.open_tensors(wanted) as opened:
+            assert opened.source == "ssd" and opened.wire_bytes == 0
+            is_converted(opened.state_dict(), model, form)
+        assert not rig.parts.cache.is_on_disk(source)
+
+
+def test_two_precisions_asked_for_at_once_are_one_transfer(seaweed, tmp_path):
+    model = wan_like(blocks=6, width=512)
+    with cache_rig(seaweed, tmp_path / "ssd", ram_bytes=64 * MIB) as rig:
+        source = rig.put(KEY, file_of(model))
+        gate = faults.Gate(600_000)
+        rig.proxy.on(gate, path=KEY, covers=0)
+        failed: list[BaseException] = []
+
+        def load(form: str) -> None:
+            try:
+                with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, form)) as opened:
+                    image_of(rig, opened)
+                    is_converted(opened.state_dict(), model, form)
+            except BaseException as error:  # handed to the test
+                failed.append(error)
+
+        first = threading.Thread(target=load, args=("fp8",))
+        first.start()
+        assert gate.reached.wait(10)
+        second = threading.Thread(target=load, args=("int8",))
+        second.start()
+        gate.release.set()
+        for thread in (first, second):
+            thread.join(60)
+        if failed:
+            raise failed[0]
+        assert transfers(rig) == 1
+
+
+def test_who_joins_late_reads_again_only_what_has_passed(seaweed, tmp_path):
+    model = wan_like(blocks=8, width=512)
+    body = file_of(model)
+    with cache_rig(seaweed, tmp_path / "ssd", ram_bytes=64 * MIB) as rig:
+        source = rig.put(KEY, body)
+        gate = faults.Gate(100_000)
+        rig.proxy.on(gate, path=KEY, covers=len(body) - 1000)
+        failed: list[BaseException] = []
+
+        def load(form: str) -> None:
+            try:
+                with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, form)) as opened:
+                    image_of(rig, opened)
+                    is_converted(opened.state_dict(), model, form)
+            except BaseException as error:  # handed to the test
+                failed.append(error)
+
+        first = threading.Thread(target=load, args=("fp8",))
+        first.start()
+        assert gate.reached.wait(10)
+        streams = rig.parts.cache._fetcher.conversions._streams
+        assert eventually(lambda: any(stream._released > 4 for stream in streams.values()))
+        second = threading.Thread(target=load, args=("int8",))
+        second.start()
+        assert eventually(lambda: any(len(stream._readers) == 2 for stream in streams.values()))
+        gate.release.set()
+        for thread in (first, second):
+            thread.join(60)
+        if failed:
+            raise failed[0]
+        assert transfers(rig) == 1
+
+
+def test_what_cannot_bear_it_stays_as_it_is_and_the_report_says_why(seaweed, tmp_path):
+    model = wan_like()
+    model["blocks.0.ffn.0.weight"][3, 5] = float("nan")
+    model["blocks.0.self_attn.q.weight"][0, 0] = float("inf")
+    model["blocks.1.ffn.0.weight"].zero_()
+    wild = torch.full_like(model["blocks.1.self_attn.o.weight"], 1e-4)
+    wild[0, 0] = 60000.0
+    model["blocks.1.self_attn.o.weight"] = wild
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, file_of(model))
+        with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "int8")) as opened:
+            image_of(rig, opened)
+            state, metadata = opened.state_dict(), opened.metadata
+        assert metadata is not None
+        stays = json.loads(metadata["modelstream_conversion"])["stays"]
+        assert {layer: why for layer, why in stays.items() if why != "error"} == {
+            "blocks.0.ffn.0": "nan",
+            "blocks.0.self_attn.q": "inf",
+        }
+        for layer in stays:
+            assert bytes_of(state[f"{layer}.weight"]) == bytes_of(model[f"{layer}.weight"])
+        assert not state["blocks.1.ffn.0.weight"].any() and state["blocks.1.ffn.0.weight_scale"].item() > 0
+        event = next(event for event in rig.parts.events if isinstance(event, Converted))
+        assert event.stays == len(stays) and event.layers == 8 - len(stays)
+
+
+def test_when_every_layer_stays_there_is_room_for_all_of_them(seaweed, tmp_path):
+    model = wan_like(blocks=4)
+    for name, tensor in model.items():
+        if tensor.dim() == 2 and name.startswith("blocks."):
+            tensor[1, 1] = float("nan")
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, file_of(model))
+        with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8")) as opened:
+            image_of(rig, opened)
+            state = opened.state_dict()
+        assert all(bytes_of(state[name]) == bytes_of(tensor) for name, tensor in model.items())
+
+
+def test_the_source_is_taken_from_memory_or_from_the_ssd_where_it_is(seaweed, tmp_path):
+    model = wan_like()
+    body = file_of(model)
+    with cache_rig(seaweed, tmp_path / "ssd", body) as rig:
+        source = rig.put(KEY, body)
+        with rig.parts.cache.open_tensors(source):
+            pass
+        with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8")) as opened:
+            assert opened.source == "ram"
+            image_of(rig, opened)
+            is_converted(opened.state_dict(), model, "fp8")
+        rig.restart()
+        with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "int8")) as opened:
+            assert opened.source == "ssd"
+            image_of(rig, opened)
+            is_converted(opened.state_dict(), model, "int8")
+        assert transfers(rig) == 0
+
+
+def test_a_model_no_table_knows_is_refused_with_the_reason(seaweed, tmp_path):
+    body = safetensors_bytes("unknown", MIB)
+    with cache_rig(seaweed, tmp_path / "ssd", body) as rig:
+        source = rig.put("checkpoints/unknown.safetensors", body)
+        with pytest.raises(InvalidSafetensors, match="no table"):
+            rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8"))
+        with pytest.raises(ModelStreamError, match="there is no precision"):
+            rig.parts.cache.in_precision(source, "fp3")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_storm_changes_no_byte(seaweed, tmp_path, seed):
+    model = wan_like(blocks=6, width=512, seed=seed)
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, file_of(model))
+        rig.proxy.on(faults.Storm(400 + seed, share=0.15), path=KEY, method=None, times=None)
+        for _ in range(6):
+            try:
+                with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8")) as opened:
+                    image_of(rig, opened)
+                    is_converted(opened.state_dict(), model, "fp8")
+                    break
+            except ModelStreamError:
+                continue
+
+
+def test_an_object_overwritten_meanwhile_is_converted_as_it_is_now(seaweed, tmp_path):
+    old, new = wan_like(seed=1), wan_like(seed=2)
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, file_of(old))
+        rig.put(KEY, file_of(new))
+        with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8")) as opened:
+            image_of(rig, opened)
+            is_converted(opened.state_dict(), new, "fp8")
