@@ -156,7 +156,7 @@ def header_room_bytes(plan: ConversionPlan, header: SafetensorsHeader) -> int:
             for suffix in ("weight_scale", "weight_scale_2"):
                 entries[stem + suffix] = {"dtype": "F8_E4M3", "shape": info.shape, "data_offsets": (_LONGEST, _LONGEST)}
     layers = list(plan.layers.values())
-    report = {"errors": {layer: 0.12345 for layer in layers}, "stays": {layer: "error" for layer in layers}}
+    report = {"errors": dict.fromkeys(layers, 0.12345), "stays": dict.fromkeys(layers, "error")}
     metadata = {**(header.metadata or {}), ALREADY: _layers(plan, layers), ERRORS: json.dumps(report) + " " * 1024}
     longest = len(json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode())
     return -(-(8 + longest) // 64) * 64

@@ -245,9 +245,7 @@ class Conversions:
         )
         return made
 
-    def _larger(
-        self, converter: Converter, allocation: Allocation, target: RemoteObject, full: ImageFull
-    ) -> tuple[Converter, Allocation]:
+    def _larger(self, converter: Converter, allocation: Allocation, target: RemoteObject, full: ImageFull) -> tuple[Converter, Allocation]:
         """More layers stay as they are than expected: what is there moves into a region that is always large enough."""
         allocation.stop_populating()
         larger = self._ram.reserve(target, full.needed_bytes)
@@ -272,4 +270,3 @@ def _read_at(file: FileIO, into: memoryview, offset: int) -> None:
         if not count:
             raise CorruptObject("the file on the SSD is shorter than it was", cause="it was cut while it was read")
         done += count
-

@@ -98,7 +98,7 @@ class Fetcher:
     def _others_or_bucket_to_memory(self, fetch: Fetch) -> None:
         with self._flight(fetch) as flight:
             if flight.waited and self._from_disk(fetch):
-                return
+                return None
             made_from = self.conversions.recipes.source_of(fetch.obj)
             if made_from is not None:
                 return self._convert(fetch, *made_from)

@@ -123,7 +123,7 @@ def bears(form: Form, info: TensorInfo) -> bool:
     """Whether a weight of this dtype and shape can be written so."""
     if info.dtype not in FLOATS or len(info.shape) != 2 or min(info.shape) < SMALLEST:
         return False
-    return form.bits == 8 and form.needs == "" or not (info.shape[0] % 128 or info.shape[1] % 64)
+    return (form.bits == 8 and form.needs == "") or not (info.shape[0] % 128 or info.shape[1] % 64)
 
 
 def converted_bytes(form: Form, info: TensorInfo) -> int:

@@ -153,16 +153,16 @@ def _values(form: Form) -> torch.Tensor:
 
 # -- a scale for each block of weights ---------------------------------------------------------------------------------
 def _blocks_of_kitchen(weight: torch.Tensor, info: TensorInfo, form: Form, into: memoryview) -> Converted:
+    import comfy_kitchen as kitchen
     import torch
 
-    kitchen: Any = __import__(form.needs)
     matrix = weight.view(info.shape)
     if form.name == "nvfp4":
         scale = weight.abs().amax().float() / (448.0 * 6.0)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         packed, blocks = kitchen.quantize_nvfp4(matrix, scale)
         back = kitchen.dequantize_nvfp4(packed, scale, blocks, torch.float32)
-        parts = (_part("weight_scale", "F8_E4M3", blocks), _part("weight_scale_2", "F32", scale))
+        parts: tuple[Part, ...] = (_part("weight_scale", "F8_E4M3", blocks), _part("weight_scale_2", "F32", scale))
         dtype = "U8"
     else:
         packed, blocks = kitchen.quantize_mxfp8(matrix)
@@ -183,7 +183,8 @@ def _part(suffix: str, dtype: str, tensor: torch.Tensor) -> Part:
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     import torch
 
-    return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy()).cast("B")
+    flat: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(flat).cast("B")
 
 
 # -- both --------------------------------------------------------------------------------------------------------------

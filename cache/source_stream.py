@@ -1,8 +1,9 @@
 """One transfer of a model that is converted as it lands: read once, however many forms are made of it at the same time.
 
-The bytes land in passing memory.  Tensors are handed to every reader in the order of the file, whatever order they land in: so
-what is made of a source is the same bytes on every machine.  When the last reader has taken one, its pages go back to the system.  A reader that joins late gets the tensors that are gone by ranged reads of the same
-version, and compares their checksums with what landed.
+The bytes land in passing memory. Tensors are handed to every reader in the order of the file, whatever order they land in:
+so what is made of a source is the same bytes on every machine. When the last reader has taken one, its pages go back to the
+system. A reader that joins late gets the tensors that are gone by ranged reads of the same version, and compares their
+checksums with what landed.
 
 Locks: ``SourceStream._condition`` is innermost; nothing is called with it held.  Zone methods are called by the transfer's
 threads, `Reader.take` by one thread a reader.

@@ -24,6 +24,7 @@ from ..storage.objects import RemoteObject
 from .context import Executing, caller_module, executing, on_event_loop, streams_itself
 from .folders import view_of
 from .pickles import refuse_by_content, refuse_by_name
+from .precision import as_owner_wants
 from .progress import NodeWatch
 from .report import reporting
 from .runtime import Request, Runtime
@@ -74,6 +75,8 @@ class ResolvingSeam(Seam):
         if self._runtime.opened is None and not (waiting_allowed and (trusted or running)):
             return None  # opening the cache takes a while
         cache = self._runtime.cache
+        if self._runtime.config.precision and waiting_allowed and (trusted or running):
+            obj = as_owner_wants(self._runtime, obj, request)
         path = cache.path_for(obj)
         self._runtime.asked(path, request.folder, request.name)
         if trusted:

@@ -87,6 +87,8 @@ class Runtime:
         self._requests: OrderedDict[str, Request] = OrderedDict()
         self.holdings = Holdings(config, self.catalog)
         self.handed_out = HandedOut()
+        self.kept_as_is: set[tuple[str, str]] = set()
+        """(digest, form): models that a precision rule names and that were left as they are, which was said"""
         self.models: LoadedModels | None = None
         """loaded models that can be let go; None where none are kept"""
         self.estimator: Estimator | None = None

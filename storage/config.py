@@ -22,9 +22,10 @@ from .config_cost import CostConfig
 from .config_endpoint import checked_endpoint
 from .config_memory import RamConfig, VramConfig
 from .config_metrics import AccessConfig, MetricsConfig
+from .config_precision import PrecisionRule
 from .config_prefetch import BootConfig, PrefetchConfig
 from .config_publish import PublishConfig, ResultsConfig
-from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, text, texts
+from .config_read import boolean, expect, integer, key, number, one_of, read_table, refuse_unknown, tables, text, texts
 from .config_read import path as path_reader
 from .config_restore import RestoreConfig
 from .config_ssd import SsdConfig
@@ -171,6 +172,7 @@ class Config:
     restore: RestoreConfig = RestoreConfig()  # noqa: RUF009
     publish: PublishConfig = PublishConfig()  # noqa: RUF009
     results: ResultsConfig = ResultsConfig()  # noqa: RUF009
+    precision: tuple[PrecisionRule, ...] = ()
     path: Path | None = None
     """the file this was read from"""
 
@@ -282,10 +284,10 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "publish": PublishConfig,
         "results": ResultsConfig,
     }
-    refuse_unknown(data, ("enabled", "profiles", "origins", *sections), "")
+    refuse_unknown(data, ("enabled", "profiles", "origins", "precision", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}
-    tables = expect(data.get("origins", []), list, "origins")
-    origins = tuple(_origin_from(t, f"origins[{i}]", profiles) for i, t in enumerate(tables))
+    listed = expect(data.get("origins", []), list, "origins")
+    origins = tuple(_origin_from(t, f"origins[{i}]", profiles) for i, t in enumerate(listed))
     names = [o.name for o in origins]
     for name in names:
         if names.count(name) > 1:
@@ -295,7 +297,8 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
     for section in ("publish", "results"):
         if read[section].origin not in ("", *names):
             raise ConfigError(f"{section}.origin names no origin", next_step=f"known origins: {', '.join(names) or 'none'}")
-    return Config(enabled=enabled, origins=origins, profiles=tuple(profiles.values()), path=path, **read)
+    precision = tables(PrecisionRule)(data.get("precision", []), "precision")
+    return Config(enabled=enabled, origins=origins, profiles=tuple(profiles.values()), path=path, precision=precision, **read)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Counting:
             ev.LoadFailed: self._load_failed,
             ev.TierHit: self._hit,
             ev.Stored: self._stored,
+            ev.Converted: self._converted,
             ev.Evicted: self._evicted,
             ev.TransferFinished: self._transferred,
             ev.TransferFailed: self._transfer_failed,
@@ -146,6 +147,10 @@ class Counting:
         self._r.tally.count("comfyui_cache_stored_bytes", e.tier, by=e.size_bytes)
         if e.tier == "vram":
             self._r.savings.model_kept(e.subject, e.seconds)
+
+    def _converted(self, e: ev.Converted, now_s: float) -> None:
+        self._r.tally.count("comfyui_converted_bytes", e.form, by=e.source_bytes)
+        self._r.tally.count("comfyui_precision_saved_bytes", e.form, by=max(0, e.source_bytes - e.size_bytes))
 
     def _evicted(self, e: ev.Evicted, now_s: float) -> None:
         self._r.tally.count("comfyui_cache_evictions", e.tier, e.reason)

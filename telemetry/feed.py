@@ -87,6 +87,12 @@ def _stored(e: events.Stored) -> dict[str, Any]:
     return _about(e, "store", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds)
 
 
+def _converted(e: events.Converted) -> dict[str, Any]:
+    stays = f", {e.stays} stay as they are" if e.stays else ""
+    text = f"{basename(e.subject)}: {size_text(e.source_bytes)} became {size_text(e.size_bytes)}, {e.layers} layers in {e.form}{stays}"
+    return _about(e, "convert", text, size_bytes=e.size_bytes, seconds=e.seconds)
+
+
 def _verified(e: events.Verified) -> dict[str, Any]:
     text = f"{basename(e.subject)} in {e.tier} was read again: {e.result}"
     return _about(e, "verify", text, tier=e.tier, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.result)
@@ -174,6 +180,7 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.TransferStopped: _plain("transfer", "subject"),
     events.Evicted: _evicted,
     events.Stored: _stored,
+    events.Converted: _converted,
     events.Pinned: _plain("pin", "subject"),
     events.Unpinned: _plain("unpin", "subject"),
     events.Verified: _verified,

@@ -60,6 +60,7 @@ LEVELS: Mapping[type[Event], int] = {
 NAMES: Mapping[type[Event], tuple[str, Mapping[str, str]]] = {
     events.ModelLoaded: ("model_operation", {"operation": "load"}),
     events.Stored: ("model_operation", {"operation": "store"}),
+    events.Converted: ("model_operation", {"operation": "convert"}),
     events.Evicted: ("model_operation", {"operation": "evict"}),
     events.Pinned: ("model_operation", {"operation": "pin"}),
     events.Unpinned: ("model_operation", {"operation": "unpin"}),

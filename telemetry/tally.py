@@ -63,6 +63,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("comfyui_cache_evictions", "Objects that left a tier.", ("level", "reason")),
         Family("comfyui_cache_evicted_bytes", "Bytes that left a tier.", ("level",)),
         Family("comfyui_cache_stored_bytes", "Bytes that came into a tier.", ("level",)),
+        Family("comfyui_converted_bytes", "Bytes of models that were written in fewer bits as they came in, before.", ("form",)),
+        Family("comfyui_precision_saved_bytes", "Bytes less that those models take since.", ("form",)),
         Family("comfyui_errors", "What went wrong.", ("error_type", "component")),
         Family("comfyui_transfers", "Transfers from buckets that ended.", ("origin", "result")),
         Family("comfyui_transfer_bytes", "Bytes read from buckets.", ("origin",)),

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+
 from modelstream.cache import quantize
 from modelstream.cache.opened import OpenTensors
 from modelstream.cache.recipe import FORMS
