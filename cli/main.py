@@ -95,6 +95,24 @@ def _restore() -> CommandModule:
     return restore
 
 
+def _apply() -> CommandModule:
+    from . import apply
+
+    return apply
+
+
+def _cost() -> CommandModule:
+    from . import cost
+
+    return cost
+
+
+def _plan() -> CommandModule:
+    from . import plan
+
+    return plan
+
+
 def _warm() -> CommandModule:
     from . import warm
 
@@ -132,6 +150,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
     Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
+    Command("plan", "which objects would be cheaper in another storage class", _plan),
+    Command("apply", "carry out a plan of moves between storage classes", _apply),
+    Command("cost", "what the buckets cost a month, and what they would with the plan", _cost),
     Command("restore", "ask archived objects back, or say how far that is", _restore),
     Command("push", "put models into a bucket: checked, resumable, verified", _push),
     Command("gc", "remove what killed pushes left in buckets", _gc),

@@ -27,6 +27,15 @@ class SsdLook:
         self._looks_at_shared = bool(config.shared)
         for directory in self._ssd.directories():
             directory.scan()
+        self._leased: set[str] = set()
+        self.look_for_leases()
+
+    def look_for_leases(self) -> None:
+        """Which entries somebody reads at this moment."""
+        self._leased = {digest for directory in self._ssd.directories() for digest in directory.leased_anywhere()}
+
+    def in_use(self, digest: str) -> bool:
+        return digest in self._leased
 
     def tiers(self, obj: RemoteObject) -> tuple[str, ...]:
         """ "ssd", "ssd1", … for the directories that have this version of it, "shared" for one of somebody else."""

@@ -84,7 +84,7 @@ class Holdings:
             from ..storage.prices import Prices, load_prices
 
             try:
-                self._prices = load_prices()
+                self._prices = load_prices(self._config.cost.price_file)
             except ConfigError:  # the shipped file is not there: no prices are known, which the panel says
                 self._prices = Prices(self._config.cost.currency, "", ())
         return self._prices

@@ -206,6 +206,7 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.store import Cache
     from ..cache.tier_choice import TierChoice
     from ..storage.engine import TransferEngine
+    from ..storage.prices import load_prices
 
     config, bus = runtime.config, runtime.bus
     undo: list[Callable[[], None]] = []
@@ -222,7 +223,7 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         undo.append(engine.close)
         same = SameBytes(ram, ssd, StateFile(runtime.places.state / "same.json"))
         asked = AskedBack(StateFile(runtime.places.state / "restores.json"))
-        restores = Restores(config.restore, runtime.origins, bus, asked)
+        restores = Restores(config.restore, runtime.origins, bus, asked, prices=lambda: load_prices(config.cost.price_file))
         fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same, restores)
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}

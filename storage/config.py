@@ -29,6 +29,7 @@ from .config_read import boolean, expect, integer, key, number, one_of, read_tab
 from .config_read import path as path_reader
 from .config_restore import RestoreConfig
 from .config_ssd import SsdConfig
+from .config_tiering import TieringConfig
 from .errors import ConfigError
 from .presets import OTHER, PRESETS
 
@@ -173,6 +174,7 @@ class Config:
     publish: PublishConfig = PublishConfig()  # noqa: RUF009
     results: ResultsConfig = ResultsConfig()  # noqa: RUF009
     precision: tuple[PrecisionRule, ...] = ()
+    tiering: TieringConfig = TieringConfig()  # noqa: RUF009
     path: Path | None = None
     """the file this was read from"""
 
@@ -283,6 +285,7 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "restore": RestoreConfig,
         "publish": PublishConfig,
         "results": ResultsConfig,
+        "tiering": TieringConfig,
     }
     refuse_unknown(data, ("enabled", "profiles", "origins", "precision", *sections), "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}

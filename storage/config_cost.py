@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .config_read import Reader, expect, key, number, text
+from .config_read import path as path_reader
 
 
 def _prices() -> Reader:
@@ -37,3 +39,5 @@ class CostConfig:
     """{origin = price of 10⁹ bytes read from it}"""
     storage_per_gb_month: Mapping[str, float] = _price_table()
     """{origin = price of 10⁹ bytes kept there for a month}"""
+    price_file: Path | None = key(path_reader(), None)  # noqa: RUF009
+    """a list of the form of prices.json, in place of the shipped one"""

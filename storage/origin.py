@@ -30,6 +30,7 @@ __all__ = ["USER_AGENT", "Origin", "error_from_answer", "error_from_exception", 
 
 USER_AGENT = f"model-stream/{VERSION}"
 
+COPY_TIMEOUT_S, COPY_CONNECTIONS = 900.0, 16
 _EMPTY_PAGES_MAX = 100
 """pages in a row without one key, after which a listing is taken for a loop"""
 
@@ -55,6 +56,7 @@ class Origin:
         self._lock = threading.Lock()
         self._client_lock = threading.Lock()  # held while a client is made (0.1 s and more): apart, so that the wire never waits for it
         self._client: Any = None
+        self._copy_client: Any = None
         self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
@@ -140,7 +142,7 @@ class Origin:
         changed = self._credentials.refresh()
         if changed:
             with self._client_lock:
-                self._client = None
+                self._client = self._copy_client = None
         return changed
 
     def tls_context(self) -> ssl.SSLContext | None:
@@ -156,12 +158,18 @@ class Origin:
         """Any error of botocore, ssl, http.client or the socket layer as one of the family."""
         return error_from_exception(error, subject or self.name)
 
-    def control(self) -> Any:
+    def control(self, *, copies: bool = False) -> Any:
         """boto3's S3 client of this origin (thread-safe), for what is no reading of objects: lifecycle, restore, publishing.
 
         Made at the first call (0.1 s and more).  Its exceptions go through ``translate`` before anybody sees them.
+        copies: one that waits for minutes: some servers copy a whole part before they answer
         """
-        return self._s3()
+        if not copies:
+            return self._s3()
+        with self._client_lock:
+            if self._copy_client is None:
+                self._copy_client = self._new_client(read_timeout_s=COPY_TIMEOUT_S, connections=COPY_CONNECTIONS)
+            return self._copy_client
 
     # -- listing -------------------------------------------------------------------------------------------------
 
@@ -230,7 +238,7 @@ class Origin:
                 self._client = self._new_client()
             return self._client
 
-    def _new_client(self) -> Any:
+    def _new_client(self, *, read_timeout_s: float = 0.0, connections: int = 2) -> Any:
         from botocore import UNSIGNED
         from botocore.config import Config as BotoConfig
 
@@ -239,13 +247,13 @@ class Origin:
         self._credentials.keys()  # says no in our own words when there are none
         settings: dict[str, Any] = {
             "connect_timeout": profile.connect_timeout_s,
-            "read_timeout": profile.read_timeout_s,
+            "read_timeout": read_timeout_s or profile.read_timeout_s,
             "retries": {"mode": "standard", "total_max_attempts": profile.max_attempts},
             "s3": {"addressing_style": profile.addressing},
             "request_checksum_calculation": profile.request_checksums,
             "response_checksum_validation": profile.response_checksums,
             "user_agent": USER_AGENT,
-            "max_pool_connections": 2,
+            "max_pool_connections": connections,
             # AWS_ENDPOINT_URL in the environment must not send the owner's keys elsewhere.
             "ignore_configured_endpoint_urls": True,
         }

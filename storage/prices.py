@@ -73,8 +73,11 @@ class Prices:
         return min(same, key=lambda c: (c.retrieve_per_gb, c.restore_per_1k), default=None)
 
 
-def load_prices(path: Path = SHIPPED) -> Prices:
-    """Raises ConfigError for a file that cannot be read, is no such list, or has a price that cannot be one."""
+def load_prices(path: Path | None = None) -> Prices:
+    """``path``: the owner's own list; None: the shipped one.
+
+    Raises ConfigError for a file that cannot be read, is no such list, or has a price that cannot be one."""
+    path = path or SHIPPED
     try:
         table = json.loads(path.read_text("utf-8"))
     except OSError as error:

@@ -1,7 +1,7 @@
 """What each provider really has, as a table: storage classes by how cold they are, and what its S3 interface can do with them.
 
-``docs/providers.md`` has the same as a table for people; ``tests/test_providers.py`` compares the two.  Tested here: SeaweedFS and, for AWS's
-classes, MiniStack.  The other rows follow the providers' documentation.
+``docs/providers.md`` has the same as a table for people; ``tests/test_providers.py`` compares the two.  Tested here: SeaweedFS and, for
+AWS's classes, MiniStack.  The other rows follow the providers' documentation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Provider:
     multipart_copy: bool = True
 
     def level_of(self, storage_class: str) -> str:
-        """"" for a class that is not in the table."""
+        """ "" for a class that is not in the table."""
         for level, names in self.classes.items():
             if storage_class in names:
                 return level

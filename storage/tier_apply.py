@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from .origin import Origin
 
 AT_ONCE = 4
-MOVED, MARKED, ALREADY, CHANGED, HELD, ARCHIVED, FAILED, STOPPED = "moved", "marked", "already", "changed", "held", "archived", "failed", "stopped"
+MOVED, MARKED, ALREADY, CHANGED, HELD, ARCHIVED, FAILED, STOPPED = (
+    "moved",
+    "marked",
+    "already",
+    "changed",
+    "held",
+    "archived",
+    "failed",
+    "stopped",
+)
 GOOD = frozenset({MOVED, MARKED, ALREADY})
 
 
@@ -46,13 +55,14 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self.done: dict[tuple[str, str], str] = {}
+        self.etags: dict[tuple[str, str], str] = {}
+        """of what was moved: a copy may have another ETag than its original"""
         self.uploads: dict[tuple[str, str], str] = {}
         for origin, key, what, value in self._read():
             if what == "upload":
                 self.uploads[origin, key] = value
             else:
-                self.done[origin, key] = what
+                self.etags[origin, key] = value
 
     def upload(self, origin: str, key: str, upload_id: str) -> None:
         self.uploads[origin, key] = upload_id
@@ -60,7 +70,7 @@ class Journal:
 
     def ended(self, outcome: Outcome) -> None:
         if outcome.state in GOOD:
-            self.done[outcome.move.origin, outcome.move.key] = outcome.state
+            self.etags[outcome.move.origin, outcome.move.key] = outcome.etag
             self._write([outcome.move.origin, outcome.move.key, outcome.state, outcome.etag])
 
     def _read(self) -> Iterator[tuple[str, str, str, str]]:
@@ -142,12 +152,11 @@ class Applier:
         if held:
             return Outcome(move, HELD, held)
         try:
+            etag = self._journal.etags.get((move.origin, move.key), move.etag)
             if move.way == LIFECYCLE:
-                moved = self._taggers[move.origin].move(move.key, move.etag, move.to_class)
+                moved = self._taggers[move.origin].move(move.key, etag, move.to_class)
                 return Outcome(move, ALREADY if moved.already else MARKED, etag=moved.etag)
-            if self._journal.done.get((move.origin, move.key)) in (MOVED, ALREADY):
-                return Outcome(move, ALREADY)
-            moved = self._movers[move.origin].move(move.key, move.etag, move.to_class, lambda count: self._copied(move, count))
+            moved = self._movers[move.origin].move(move.key, etag, move.to_class, lambda count: self._copied(move, count))
             return Outcome(move, ALREADY if moved.already else MOVED, etag=moved.etag)
         except ObjectChanged as error:
             return Outcome(move, CHANGED, str(error))

@@ -96,16 +96,21 @@ class Mover:
 
     # -- in one piece --------------------------------------------------------------------------------------------------
     def _copy(self, key: str, head: Mapping[str, Any], to_class: str) -> None:
-        self._s3().copy_object(
-            Bucket=self._origin.bucket,
-            Key=key,
-            CopySource={"Bucket": self._origin.bucket, "Key": key},
-            CopySourceIfMatch=f'"{_etag(head)}"',
-            MetadataDirective="COPY",
-            TaggingDirective="COPY",
-            StorageClass=to_class,
+        asked: dict[str, Any] = {
+            "Bucket": self._origin.bucket,
+            "Key": key,
+            "CopySource": {"Bucket": self._origin.bucket, "Key": key},
+            "CopySourceIfMatch": f'"{_etag(head)}"',
+            "StorageClass": to_class,
             **_encryption(head),
-        )
+        }
+        try:
+            self._s3().copy_object(MetadataDirective="COPY", TaggingDirective="COPY", **asked)
+        except Exception as error:
+            if getattr(error, "response", {}).get("Error", {}).get("Code") != "InvalidRequest":
+                raise
+            # SeaweedFS takes another class for no change; it copies when the same metadata is given anew
+            self._s3().copy_object(MetadataDirective="REPLACE", TaggingDirective="COPY", **_metadata(head), **asked)
 
     # -- in parts ------------------------------------------------------------------------------------------------------
     def _copy_parts(self, key: str, head: Mapping[str, Any], to_class: str, done: Done) -> None:
@@ -159,14 +164,14 @@ class Mover:
         return upload_id, parts
 
     def _begin(self, key: str, head: Mapping[str, Any], to_class: str, checksum: tuple[str, str, str] | None) -> str:
-        given: dict[str, Any] = {name: head[name] for name in _KEPT if head.get(name)}
+        given = _metadata(head)
         tags = self._tags(key, head)
         if tags:
             given["Tagging"] = tags
         if checksum is not None:
             given["ChecksumAlgorithm"], given["ChecksumType"] = checksum[0], checksum[2]
         answer = self._s3().create_multipart_upload(
-            Bucket=self._origin.bucket, Key=key, StorageClass=to_class, Metadata=head.get("Metadata", {}), **given, **_encryption(head)
+            Bucket=self._origin.bucket, Key=key, StorageClass=to_class, **given, **_encryption(head)
         )
         return str(answer["UploadId"])
 
@@ -210,7 +215,7 @@ class Mover:
     # -- before and after ------------------------------------------------------------------------------------------------
     def _s3(self) -> Any:
         if self._client is None:
-            self._client = self._origin.control()
+            self._client = self._origin.control(copies=True)
         return self._client
 
     def _head(self, key: str) -> Mapping[str, Any]:
@@ -228,8 +233,14 @@ class Mover:
         found = state_of(after).storage_class
         if found != to_class:
             cause = f"it took the copy and says {found}"
-            raise ConfigError(f"the server does not keep objects in {to_class}", subject=subject, cause=cause, next_step="see docs/providers.md")
+            raise ConfigError(
+                f"the server does not keep objects in {to_class}", subject=subject, cause=cause, next_step="see docs/providers.md"
+            )
         return Moved(_etag(after), found)
+
+
+def _metadata(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {"Metadata": head.get("Metadata", {}), **{name: head[name] for name in _KEPT if head.get(name)}}
 
 
 def _etag(head: Mapping[str, Any]) -> str:

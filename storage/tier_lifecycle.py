@@ -56,7 +56,9 @@ class TagMover:
             if rules is None:
                 return False
             if len(rules) > RULES_MAX:
-                raise ConfigError("the bucket has too many lifecycle rules", subject=self._origin.name, next_step='set way = "copy" under [tiering]')
+                raise ConfigError(
+                    "the bucket has too many lifecycle rules", subject=self._origin.name, next_step='set way = "copy" under [tiering]'
+                )
             self._client().put_bucket_lifecycle_configuration(Bucket=self._origin.bucket, LifecycleConfiguration={"Rules": rules})
         except Exception as error:
             raise self._origin.translate(error, self._origin.name) from None

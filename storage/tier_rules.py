@@ -85,6 +85,10 @@ class Rules:
         self._places = {place.name: place for place in places}
         self._rows: dict[str, tuple[PriceClass, ...]] = {name: priced(prices, cost, place) for name, place in self._places.items()}
 
+    def rows(self, origin: str) -> tuple[PriceClass, ...]:
+        """The prices of one origin, the owner's own put in."""
+        return self._rows[origin]
+
     def plan(self, objects: Iterable[RemoteObject]) -> tuple[TierPlan, list[Planned]]:
         """The plan, the greatest saving first, and what was decided about every object."""
         decided = [self.decide(obj) for obj in objects]
@@ -108,7 +112,9 @@ class Rules:
         now = current(rows, obj.storage_class)
         use = self.use_of(obj, place)
         if now is None:
-            return Planned(obj, None, None, f"no price is known for {obj.storage_class}" if rows else "no price list for this provider", None)
+            return Planned(
+                obj, None, None, f"no price is known for {obj.storage_class}" if rows else "no price list for this provider", None
+            )
         month = a_month(use, now)
         folder = self.settings.folder_of(obj.id.key.removeprefix(place.prefix))
         if not provider.ways:
