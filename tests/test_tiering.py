@@ -32,7 +32,9 @@ def config(text: str = "") -> Config:
     return Config.from_text(text)
 
 
-def an_object(key: str = "checkpoints/a.safetensors", size_bytes: int = 7 * GB, storage_class: str = "STANDARD", age_days: float = 400) -> RemoteObject:
+def an_object(
+    key: str = "checkpoints/a.safetensors", size_bytes: int = 7 * GB, storage_class: str = "STANDARD", age_days: float = 400
+) -> RemoteObject:
     return RemoteObject("o", ObjectId("https://s3.example.com", "b", key, "etag"), size_bytes, NOW_S - age_days * DAY_S, storage_class)
 
 
@@ -168,7 +170,9 @@ def test_no_plan_touches_what_is_held_new_or_would_not_be_there_in_time(obj, use
     use = made.use_of(obj, Place("o", "aws"))
     there = [row for row in PRICES.of("aws") if row.storage_class == move.to_class]
     assert any(abs(a_month(use, row) - move.after) < 1e-9 for row in there)
-    assert move.fee == pytest.approx(min(moving(use, now, row, served_days=(NOW_S - obj.modified_s) / DAY_S).total for row in there), abs=1e-6)
+    assert move.fee == pytest.approx(
+        min(moving(use, now, row, served_days=(NOW_S - obj.modified_s) / DAY_S).total for row in there), abs=1e-6
+    )
     if now.restore_s <= hours * 3600:
         assert move.saves >= 0.01
         assert move.break_even_days is None or move.break_even_days <= use.life_days + 1e-6
@@ -187,7 +191,9 @@ def test_reads_are_never_none_and_grow_with_use_and_fade_with_idleness(uses, age
     assert rate(uses + 1, idle_days) >= rate(uses, idle_days)
     assert rate(uses, idle_days) >= rate(uses, min(age_days, idle_days + 30)) - 1e-12
     many = dataclasses.replace(tiering, machines=4)
-    assert reads_per_month(Used(uses, 0.0), written, NOW_S, many) == pytest.approx(4 * reads_per_month(Used(uses, 0.0), written, NOW_S, tiering))
+    assert reads_per_month(Used(uses, 0.0), written, NOW_S, many) == pytest.approx(
+        4 * reads_per_month(Used(uses, 0.0), written, NOW_S, tiering)
+    )
 
 
 # -- the table of providers --------------------------------------------------------------------------------------------------
