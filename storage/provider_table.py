@@ -22,6 +22,7 @@ class Provider:
     checksums:  what a HEAD answers, "crc64nvme", "crc32c" or ""
     conditional: whether If-Match is kept when an object is written
     versions:   whether a bucket can keep old versions (which stay billed in the old class after a move)
+    multipart_copy: whether an object can be copied in parts; without it nothing above 5 GiB changes its class
     """
 
     preset: str
@@ -67,8 +68,9 @@ _TABLE = (
         {"hot": ("STANDARD",), "warm": ("NEARLINE",), "cold": ("COLDLINE",), "archive": ("ARCHIVE",)},
         ways=(COPY,),
         checksums="crc32c",
+        multipart_copy=False,
     ),
-    Provider("r2", {"hot": ("STANDARD",), "warm": ("STANDARD_IA",)}, ways=(COPY,), checksums="", conditional=True, versions=False),
+    Provider("r2", {"hot": ("STANDARD",), "warm": ("STANDARD_IA",)}, ways=(COPY,), checksums="crc64nvme", conditional=True, versions=False),
     Provider("b2", _ONE),
     Provider("wasabi", _ONE),
     Provider("minio", _ONE, checksums="crc64nvme", conditional=True),

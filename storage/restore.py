@@ -56,7 +56,8 @@ def archive_state(origin: Origin, key: str) -> ArchiveState:
 
 def state_of(head: Mapping[str, Any]) -> ArchiveState:
     """From boto3's answer to HeadObject."""
-    storage_class = str(head.get("StorageClass") or "STANDARD")
+    headers = head.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    storage_class = str(head.get("StorageClass") or headers.get("x-goog-storage-class") or "STANDARD")
     phase, expires_s = phase_of(storage_class, head.get("Restore"), head.get("ArchiveStatus"))
     return ArchiveState(phase, storage_class, int(head.get("ContentLength", 0)), str(head.get("ETag", "")).strip('"'), expires_s)
 

@@ -8,6 +8,7 @@ that its ETag stays too, and with it every copy that caches hold.  A multipart c
 from __future__ import annotations
 
 import math
+import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ ONE_COPY_MAX_BYTES = 5 << 30
 PART_BYTES, PARTS_MAX = 256 << 20, 10_000
 AT_ONCE = 4
 _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
+_IN_PARTS = re.compile(r"^[0-9a-f]{32}-([1-9]\d{0,4})$")
+"""the ETag of an object that was uploaded in so many parts"""
 _KEPT = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "WebsiteRedirectLocation")
 
 Done = Callable[[int], None]
@@ -85,7 +88,12 @@ class Mover:
             if head.get("SSECustomerAlgorithm"):
                 step = "move it with a tool that has its key"
                 raise ConfigError("the object is encrypted with a key of its own", subject=subject, next_step=step)
-            if state.size_bytes > self._one_copy_max_bytes or "-" in found:
+            large = state.size_bytes > self._one_copy_max_bytes
+            in_parts = provider_of(self._origin.profile.preset).multipart_copy
+            if large and not in_parts:
+                step = "move it with the provider's own tool"
+                raise ConfigError("the object is too large to be copied at once", subject=subject, next_step=step)
+            if in_parts and (large or _IN_PARTS.search(found)):
                 self._copy_parts(key, head, to_class, done)
             else:
                 self._copy(key, head, to_class)
@@ -105,12 +113,12 @@ class Mover:
             **_encryption(head),
         }
         try:
-            self._s3().copy_object(MetadataDirective="COPY", TaggingDirective="COPY", **asked)
+            self._s3().copy_object(MetadataDirective="COPY", **asked)
         except Exception as error:
             if getattr(error, "response", {}).get("Error", {}).get("Code") != "InvalidRequest":
                 raise
             # SeaweedFS takes another class for no change; it copies when the same metadata is given anew
-            self._s3().copy_object(MetadataDirective="REPLACE", TaggingDirective="COPY", **_metadata(head), **asked)
+            self._s3().copy_object(MetadataDirective="REPLACE", **_metadata(head), **asked)
 
     # -- in parts ------------------------------------------------------------------------------------------------------
     def _copy_parts(self, key: str, head: Mapping[str, Any], to_class: str, done: Done) -> None:
@@ -139,10 +147,10 @@ class Mover:
 
     def _part_size(self, key: str, head: Mapping[str, Any]) -> int:
         """The original's, where it can be told: then the ETag stays."""
-        size, count = int(head["ContentLength"]), _etag(head).rpartition("-")[2]
-        if "-" in _etag(head) and count.isdigit() and int(count):
+        size, found = int(head["ContentLength"]), _IN_PARTS.search(_etag(head))
+        if found is not None:
             first = int(self._s3().head_object(Bucket=self._origin.bucket, Key=key, PartNumber=1)["ContentLength"])
-            if first and math.ceil(size / first) == int(count):
+            if first and math.ceil(size / first) == int(found.group(1)):
                 return first
         return max(self._part_bytes, math.ceil(size / PARTS_MAX))
 

@@ -23,6 +23,7 @@ from modelstream.storage.config import Config
 from modelstream.storage.errors import ModelStreamError, ObjectArchived, ObjectChanged
 from modelstream.storage.origin import Origin, open_origins
 from modelstream.storage.prices import load_prices
+from modelstream.storage.restore import state_of
 from modelstream.storage.tier_apply import Applier, Journal, summary
 from modelstream.storage.tier_copy import Mover
 from modelstream.storage.tier_lifecycle import TAG
@@ -324,7 +325,7 @@ def test_an_archived_object_is_left_until_it_is_restored_and_moved_then(archive)
         Mover(origin).move("cold/a", etag, "STANDARD")
     assert "modelstream restore" in str(caught.value)
     s3.restore_object(Bucket=archive.bucket, Key="cold/a", RestoreRequest={"Days": 1})
-    assert eventually(lambda: 'ongoing-request="false"' in s3.head_object(Bucket=archive.bucket, Key="cold/a").get("Restore", ""), within_s=15)
+    assert eventually(lambda: state_of(s3.head_object(Bucket=archive.bucket, Key="cold/a")).can_be_read, within_s=15)
     assert Mover(origin).move("cold/a", etag, "STANDARD").storage_class == "STANDARD"
     assert s3.get_object(Bucket=archive.bucket, Key="cold/a")["Body"].read() == b"x" * 3000
 
