@@ -73,6 +73,8 @@ class Fetcher:
         self.same = same or SameBytes(ram, ssd)
         self._restores = restores
         self.conversions = Conversions(origins, catalog, engine, ram, ssd, bus)
+        self.read_for_load: Callable[[RemoteObject], None] = lambda obj: None
+        """told of what a load has read from its bucket; quick"""
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -355,6 +357,8 @@ class Fetcher:
         fetch.wire_bytes = result.wire_bytes
         if fetch.loads and not result.resumed_bytes:
             self.speeds.read_from_bucket(zone.obj.size_bytes, result.seconds)
+        if fetch.loads:
+            self.read_for_load(zone.obj)
         if zone.obj != fetch.obj:
             self._catalog.replace(fetch.obj, zone.obj)
         return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,12 @@ from .seam import place_of
 
 if TYPE_CHECKING:
     from ..cache.arena import Arena
+    from ..cache.fetcher import Fetcher
+    from ..cache.pins import Pins
+    from ..cache.policy_history import Remembered
     from ..cache.prefetch import Prefetcher
     from ..cache.ram import RamTier
+    from ..cache.ssd_stack import AnySsd
     from ..cache.store import Cache
     from ..storage.engine import TransferEngine
     from .fit import Estimator
@@ -225,6 +229,8 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         asked = AskedBack(StateFile(runtime.places.state / "restores.json"))
         restores = Restores(config.restore, runtime.origins, bus, asked, prices=lambda: load_prices(config.cost.price_file))
         fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same, restores)
+        if config.tiering.promote:
+            runtime._before_close.append(_promote_on_use(runtime, fetcher, ram, ssd, pins))
         headers = HeaderReader(runtime.origins, ram, ssd)
         configured = {"ram": config.ram.budget_bytes, "ssd": config.ssd.budget_bytes}
         more: Any = {"pins": pins, "state": runtime.places.state, "configured": configured}
@@ -233,3 +239,18 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         while undo:
             undo.pop()()
         raise
+
+
+def _promote_on_use(runtime: Runtime, fetcher: Fetcher, ram: RamTier, ssd: AnySsd, pins: Pins) -> Callable[[], None]:
+    """What closes it."""
+    from ..cache.promotion import Promoter
+    from ..storage.prices import load_prices
+
+    def remembered() -> Iterator[Remembered]:
+        for tier in (ram, *ssd.directories()):
+            yield from tier.choice.remembered()
+
+    config = runtime.config
+    promoter = Promoter(config, runtime.origins, lambda: load_prices(config.cost.price_file), remembered, pins, runtime.bus)
+    fetcher.read_for_load = promoter.used
+    return promoter.close

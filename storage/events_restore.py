@@ -1,4 +1,5 @@
-"""Events about objects that come back from an archive.  Emitted by who asks them back; see ``cache/restores.py``."""
+"""Events about storage classes: objects that come back from an archive (``cache/restores.py``) or change their class on use
+(``cache/promotion.py``)."""
 
 from __future__ import annotations
 
@@ -41,6 +42,26 @@ class RestoreFinished(Event):
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RestoreFailed(Event):
     """It could not be asked back, or nobody can say any more how far it is."""
+
+    subject: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ClassChanged(Event):
+    """An object was moved inside its bucket.  fee: of the move, by the price list"""
+
+    subject: str
+    size_bytes: int
+    from_class: str
+    to_class: str
+    fee: float
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class ClassChangeFailed(Event):
+    """It stays where it is; loads are not concerned."""
 
     subject: str
     code: str

@@ -64,6 +64,7 @@ class Counting:
             ev.TierDegraded: self._degraded,
             ev.PrefetchScored: self._scored,
             er.RestoreFailed: self._restore_failed,
+            er.ClassChangeFailed: self._class_failed,
             cf.HttpRequest: self._request,
             cf.QueueOperation: self._queued,
             cf.ExecutionStart: self._started,
@@ -193,6 +194,9 @@ class Counting:
 
     def _restore_failed(self, e: er.RestoreFailed, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, "restore")
+
+    def _class_failed(self, e: er.ClassChangeFailed, now_s: float) -> None:
+        self._r.tally.count("comfyui_errors", e.code, "storage_class")
 
     def _telemetry_degraded(self, e: cf.TelemetryDegraded, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, e.part)

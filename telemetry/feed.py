@@ -147,6 +147,11 @@ def _restoring(e: events_restore.RestoreStarted) -> dict[str, Any]:
     return _about(e, "restore", text, size_bytes=e.size_bytes, reason="started" if e.ours else "under way")
 
 
+def _moved_class(e: events_restore.ClassChanged) -> dict[str, Any]:
+    text = f"{basename(e.subject)} was moved from {e.from_class} to {e.to_class}"
+    return _about(e, "class", text, size_bytes=e.size_bytes, reason=e.to_class)
+
+
 def _restored(e: events_restore.RestoreFinished) -> dict[str, Any]:
     text = f"{basename(e.subject)} is back from the archive and can be read"
     return _about(e, "restored", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="finished")
@@ -197,6 +202,8 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.CatalogRefreshFailed: _plain("catalog", "origin", "cause", "code"),
     events_restore.RestoreStarted: _restoring,
     events_restore.RestoreFinished: _restored,
+    events_restore.ClassChanged: _moved_class,
+    events_restore.ClassChangeFailed: _plain("class_failed", "subject", "message", "code"),
     events_restore.RestoreFailed: _plain("restore_failed", "subject", "message", "code"),
     events_comfy.ExecutionComplete: _executed,
     events_comfy.AlertRaised: _alert,

@@ -54,6 +54,7 @@ LEVELS: Mapping[type[Event], int] = {
     events_comfy.AlertRaised: logging.WARNING,
     events_comfy.TelemetryDegraded: logging.WARNING,
     events_restore.RestoreFailed: logging.WARNING,
+    events_restore.ClassChangeFailed: logging.WARNING,
 }
 """everything else is INFO"""
 
@@ -71,6 +72,7 @@ NAMES: Mapping[type[Event], tuple[str, Mapping[str, str]]] = {
     events.CatalogRefreshFailed: ("error", {"component": "catalog"}),
     events_comfy.TelemetryDegraded: ("error", {"component": "telemetry"}),
     events_restore.RestoreFailed: ("error", {"component": "restore"}),
+    events_restore.ClassChangeFailed: ("error", {"component": "storage_class"}),
 }
 """one name for things of one kind; every other event is called by its own name in snake case"""
 

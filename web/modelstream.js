@@ -330,7 +330,9 @@ var main_default = {
       verify: "Verified {name}",
       restore: "Restoring {name} from its archive",
       restored: "{name} is back from its archive",
-      restore_failed: "Could not restore {name}"
+      restore_failed: "Could not restore {name}",
+      class: "Moved {name} to another storage class",
+      class_failed: "Could not move {name} to another storage class"
     },
     reason: {
       asked: "asked for",
@@ -8112,7 +8114,7 @@ var Chart = class {
 };
 
 // web/src/event-text.ts
-var PROBLEMS = /* @__PURE__ */ new Set(["load_failed", "corruption", "degraded", "restore_failed"]);
+var PROBLEMS = /* @__PURE__ */ new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed"]);
 function isProblem(event) {
   return PROBLEMS.has(event.kind) || event.kind === "catalog" && /fail/.test(event.reason) || event.kind === "alert" && event.reason !== "cleared";
 }

@@ -4,7 +4,7 @@ import type { Event } from "./contract";
 import { texts } from "./i18n";
 import { bytes, duration, visible } from "./units";
 
-const PROBLEMS = new Set(["load_failed", "corruption", "degraded", "restore_failed"]);
+const PROBLEMS = new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed"]);
 
 export function isProblem(event: Event): boolean {
   return PROBLEMS.has(event.kind) || (event.kind === "catalog" && /fail/.test(event.reason)) || (event.kind === "alert" && event.reason !== "cleared");
