@@ -117,7 +117,8 @@ def test_a_key_that_may_not_write_is_asked_once_and_loads_go_on(tmp_path: Path):
     with Seaweed(identities=[identity]) as server:
         s3 = server.client()
         for name in ("a", "b"):
-            s3.put_object(Bucket="models", Key=f"checkpoints/{name}.safetensors", Body=safetensors_bytes(name, 200_000), StorageClass="GLACIER_IR")
+            key, body = f"checkpoints/{name}.safetensors", safetensors_bytes(name, 200_000)
+            s3.put_object(Bucket="models", Key=key, Body=body, StorageClass="GLACIER_IR")
         server.access_key, server.secret_key = reader["accessKey"], reader["secretKey"]
         with Opened(server, "models", tmp_path, "promote = true\n" + BUSY) as opened:
             for obj in sorted(opened.runtime.catalog.objects(), key=lambda o: o.id.key):
