@@ -247,8 +247,8 @@ def _promote_on_use(runtime: Runtime, fetcher: Fetcher, ram: RamTier, ssd: AnySs
     from ..storage.prices import load_prices
 
     def remembered() -> Iterator[Remembered]:
-        for tier in (ram, *ssd.directories()):
-            yield from tier.choice.remembered()
+        for choice in (ram.choice, *(directory.choice for directory in ssd.directories())):
+            yield from choice.remembered()
 
     config = runtime.config
     promoter = Promoter(config, runtime.origins, lambda: load_prices(config.cost.price_file), remembered, pins, runtime.bus)
