@@ -175,14 +175,18 @@ class Fetch:
             self._reached.add(goal)
             self._condition.notify_all()
 
-    def ended(self, error: BaseException | None = None) -> None:
+    def ended(self, error: BaseException | None = None, *, unless_load: bool = False) -> bool:
+        """unless_load: it does not end when a load has joined it meanwhile: then False, and the fetch has to go on."""
         with self._condition:
+            if unless_load and Priority.FOREGROUND in self._waiters and not self.cancelled:
+                return False
             self._error = None if error is None else _without_frames(error)
             self._ended = True
             self._condition.notify_all()
             entry = self._take_entry()
         if entry is not None:
             entry.release()
+        return True
 
     def _take_entry(self) -> RamEntry | None:
         """The fetch's own lease, once nobody can need it any more.  Called with the condition held."""

@@ -78,15 +78,21 @@ class Fetcher:
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
-        error: BaseException | None = None
+        while True:
+            loads, error = fetch.loads, self._tried(fetch)
+            # What is fetched ahead asks nothing back from an archive; a load that has joined it since may.
+            if fetch.ended(error, unless_load=isinstance(error, ObjectArchived) and not loads):
+                return
+
+    def _tried(self, fetch: Fetch) -> BaseException | None:
         try:
             if fetch.goal is Goal.MEMORY:
                 self._into_memory(fetch)
             else:
                 self._onto_disk(fetch)
-        except BaseException as caught:
-            error = caught
-        fetch.ended(error)
+        except BaseException as error:
+            return error
+        return None
 
     # -- into RAM ----------------------------------------------------------------------------------------------------
     def _into_memory(self, fetch: Fetch) -> None:

@@ -119,6 +119,9 @@ class Rules:
         folder = self.settings.folder_of(obj.id.key.removeprefix(place.prefix))
         if not provider.ways:
             return Planned(obj, None, None, "its provider has one class", month)
+        used = self._uses(obj)
+        if now.restore_s > self.use_of(obj, place).allowed_wait_s and not used.uses:
+            return Planned(obj, None, None, "it is in an archive, and nobody here has used it", month)
         held = "kept where it is by the configuration" if folder is not None and folder.keep else self._held(obj)
         if held:
             return Planned(obj, None, None, held, month)

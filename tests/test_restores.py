@@ -26,7 +26,7 @@ from modelstream.storage.landing import Priority
 from modelstream.storage.prices import load_prices
 from modelstream.storage.restore import ARCHIVED, ONGOING, READABLE, RESTORED, expected_s, phase_of
 from rig.awkward import MINISTACK, AwkwardServer, ministack_server
-from rig.faults import CutBefore
+from rig.faults import CutBefore, Gate
 from rig.invariants import eventually, holds_no_secret
 from rig.tiny_models import safetensors_bytes
 from rig.transfers import MIB
@@ -228,6 +228,26 @@ def test_what_is_fetched_ahead_never_asks_anything_back(server, tmp_path):
             assert warming.wait(10)
             assert [failure.code for failure in warming.progress().failures] == ["archived"]
         assert asked_back(rig) == 0
+
+
+@needs_archive
+def test_a_load_that_joins_what_is_fetched_ahead_asks_back_and_waits_all_the_same(server, tmp_path):
+    """The look-ahead asks for a queued model a moment before its loader does: it must not get the look-ahead's refusal."""
+    with archive(server, tmp_path, WAIT) as rig:
+        obj, gate, loaded = rig.put(KEY, BODY, StorageClass="GLACIER"), Gate(), []
+        rig.proxy.on(gate, method="HEAD", path=KEY)
+        warming = rig.parts.cache.warm([obj], "ram", Priority.QUEUED)
+        assert gate.reached.wait(10)
+        thread = threading.Thread(target=lambda: loaded.append(rig.parts.cache.open_tensors(obj, Watching())))
+        thread.start()
+        assert eventually(lambda: any(fetch.loads for fetch in rig.parts.cache._fetches._fetches.values()))
+        gate.release.set()
+        thread.join(30)
+        with loaded[0]:
+            rig.check_bytes(loaded[0], BODY)
+        assert warming.wait(10)
+        assert asked_back(rig) == 1
+        assert eventually(lambda: not rig.parts.cache.snapshot().loading)
 
 
 @needs_archive

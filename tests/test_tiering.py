@@ -92,6 +92,7 @@ def test_what_is_used_often_stays_hot_and_comes_back_from_where_it_costs_more():
         ('[[tiering.folders]]\nprefix = "checkpoints/"\nmin_age_days = 1000\n', an_object(), {}, "newer than 1000 days"),
         ("", an_object(), {"preset": "wasabi"}, "one class"),
         ("", an_object(), {"preset": "minio"}, "no price list"),
+        ("", an_object(storage_class="DEEP_ARCHIVE"), {}, "nobody here has used it"),
         ("", an_object(storage_class="EXPRESS_ONEZONE"), {}, "no price is known for EXPRESS_ONEZONE"),
     ],
 )
