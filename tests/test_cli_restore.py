@@ -30,7 +30,7 @@ def toml(server: AwkwardServer, bucket: str) -> str:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[AwkwardServer]:
-    with ministack_server(tmp_path_factory.mktemp("ministack")) as server:
+    with ministack_server(tmp_path_factory.mktemp("ministack"), restore_s=1.2) as server:
         yield server
 
 

@@ -312,7 +312,7 @@ def test_apply_without_a_plan_says_so(line: CommandLine):
 # -- on a server with archive classes ------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Iterator[Any]:
-    with ministack_server(tmp_path_factory.mktemp("ministack")) as server:
+    with ministack_server(tmp_path_factory.mktemp("ministack"), restore_s=1.2) as server:
         yield server
 
 

@@ -85,11 +85,15 @@ def juicefs_gateway(folder: Path) -> Iterator[AwkwardServer]:
 
 
 @contextlib.contextmanager
-def ministack_server(folder: Path) -> Iterator[AwkwardServer]:
-    """An AWS emulator in memory; checks no signature.  Objects of class GLACIER are refused until they are restored."""
+def ministack_server(folder: Path, restore_s: float = 2.0) -> Iterator[AwkwardServer]:
+    """An AWS emulator in memory; checks no signature.  Objects of class GLACIER are refused until they are restored.
+
+    restore_s: how long that takes; 2 s is its own constant
+    """
     server = AwkwardServer("127.0.0.1", free_port(), "models")
     environment = {"HOME": str(folder), "BIND_HOST": server.host, "GATEWAY_PORT": str(server.port)}
-    with _running([str(MINISTACK)], server, environment, cwd=folder):
+    start = f"from ministack.services import s3; s3._RESTORE_DELAY_SECONDS = {restore_s}; from ministack.app import main; main()"
+    with _running([str(MINISTACK.with_name("python")), "-c", start], server, environment, cwd=folder):
         server.client().create_bucket(Bucket=server.bucket)
         yield server
 
