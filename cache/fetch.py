@@ -50,7 +50,8 @@ class Fetch:
         self._used = False
         self._transfer: Transfer | None = None
         self._disk_done_bytes = 0
-        self._waiting: LoadProgress | None = None
+        self.waiting: LoadProgress | None = None
+        """what has to happen before the first byte, while it has not"""
         self._started_s = time.monotonic()
 
     # -- waiters ---------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ class Fetch:
             watch.check()
 
     def progress(self) -> LoadProgress:
-        waiting = self._waiting
+        waiting = self.waiting
         if waiting is not None:
             return waiting
         transfer = self._transfer
@@ -162,7 +163,7 @@ class Fetch:
 
     def waits_for(self, waiting: LoadProgress | None) -> None:
         """Before the first byte something else has to happen, which takes long; None: it has."""
-        self._waiting = waiting
+        self.waiting = waiting
 
     def disk_progress(self, done_bytes: int) -> None:
         self._disk_done_bytes = done_bytes

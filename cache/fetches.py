@@ -33,6 +33,12 @@ class Fetches:
         with self._lock:
             return tuple(fetch.obj.subject for fetch in self._fetches.values())
 
+    def restoring(self) -> tuple[tuple[str, float | None], ...]:
+        """Those that wait for an archive: (subject, seconds left at most, None: nobody can say)."""
+        with self._lock:
+            waiting = [(fetch.obj.subject, fetch.waiting) for fetch in self._fetches.values()]
+        return tuple((subject, progress.eta_s) for subject, progress in waiting if progress is not None)
+
     def join(self, obj: RemoteObject, goal: Goal, watch: Watch, priority: Priority, *, use: bool) -> tuple[Fetch, bool]:
         """The fetch to wait on and whether it is ours.  Waits for a cancelled one to end: two would write one file.
 

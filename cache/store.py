@@ -59,6 +59,8 @@ class CacheSnapshot:
     ssd: SsdSnapshot
     loading: tuple[str, ...]
     """subjects of the objects that are on their way"""
+    restoring: tuple[tuple[str, float | None], ...] = ()
+    """of these, what waits for an archive: (subject, seconds left at most)"""
 
 
 class Cache:
@@ -274,7 +276,7 @@ class Cache:
 
     # -- the rest ------------------------------------------------------------------------------------------------------
     def snapshot(self) -> CacheSnapshot:
-        return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), self._fetches.subjects())
+        return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), self._fetches.subjects(), self._fetches.restoring())
 
     def close(self) -> None:
         """Cancels what is on its way, joins the threads, closes the tiers."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 Json = dict[str, Any]
+RESTORING_SHOWN = 12
 
 
 def health(*, configured: bool, enabled: bool, problem: str, runtime: Runtime | None, telemetry: Telemetry | None) -> Json:
@@ -60,7 +61,9 @@ def tiers(runtime: Runtime | None) -> Json:
         found[fields.pop("level")] = {**fields, **more}
     states = runtime.catalog.states()
     found["bucket"] = {"entries": sum(s.objects for s in states), "used_bytes": runtime.holdings.listed_bytes}
-    found["loading"] = list(runtime.opened.snapshot().loading)
+    snapshot = runtime.opened.snapshot()
+    found["loading"] = list(snapshot.loading)
+    found["restoring"] = [{"subject": subject, "left_s": left_s} for subject, left_s in snapshot.restoring[:RESTORING_SHOWN]]
     return found
 
 

@@ -367,6 +367,6 @@ def test_a_fetch_that_waits_shows_that_and_not_the_bytes_it_has_not():
         size_bytes = 10
 
     fetch = Fetch.__new__(Fetch)
-    fetch._waiting = LoadProgress(10, 0, 0.0, 5.0, "bucket", "being restored")
+    fetch.waiting = LoadProgress(10, 0, 0.0, 5.0, "bucket", "being restored")
     assert fetch.progress().waits == "being restored"
     assert RestoreProgress("GLACIER", 0.0, None).left_s is None

@@ -67,6 +67,9 @@ def test_a_load_that_may_wait_shows_it_on_the_node_and_in_the_panel_and_then_mak
         comfy.listener.wait_for(
             lambda told: told.kind == "progress_text" and "interrupted.safetensors · being restored" in told.values["text"]
         )
+        (restoring,) = comfy.get("/modelstream/status")["tiers"]["restoring"]
+        assert restoring["subject"] == "cold:checkpoints/interrupted.safetensors"
+        assert 0 < restoring["left_s"] <= 5 * 3600
         comfy.interrupt()
         assert comfy.wait(prompt, timeout_s=20).state == "interrupted"
 

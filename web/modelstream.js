@@ -215,6 +215,8 @@ var main_default = {
       cancelTitle: "Cancel this transfer?",
       cancelWaiting: "A workflow waits for {name} and will fail.",
       fromDisk: "from the SSD",
+      restoring: "being restored from its archive",
+      restoringLeft: "being restored, {time} left at most",
       node: "node {id}",
       running: "{node} is running.",
       runningAny: "A workflow is running.",
@@ -3050,6 +3052,13 @@ var Now = class extends Part {
     const moving = new Set(status?.transfers.map((one) => one.subject));
     return (status?.tiers.loading ?? []).filter((subject) => !moving.has(subject));
   }
+  /** From the SSD, or from an archive that gives its objects back after hours. */
+  source(subject) {
+    const restoring = this.feed.status?.tiers.restoring?.find((one) => one.subject === subject);
+    if (!restoring) return this.t("now.fromDisk");
+    if (restoring.left_s === null) return this.t("now.restoring");
+    return this.t("now.restoringLeft", { time: this.duration(Math.max(60, Math.round(restoring.left_s))) });
+  }
   queue() {
     const queue = this.feed.status?.queue;
     if (!queue || queue.running === null || queue.pending === null) return A;
@@ -3070,7 +3079,7 @@ var Now = class extends Part {
     )}${reading.map((subject) => {
       const name = visible(subject.split("/").at(-1) ?? subject);
       return b2`<li>
-                <div class="line"><bdi class="name" title=${visible(subject)}>${name}</bdi><span class="muted">${this.t("now.fromDisk")}</span></div>
+                <div class="line"><bdi class="name" title=${visible(subject)}>${name}</bdi><span class="muted">${this.source(subject)}</span></div>
               </li>`;
     })}
           </ul>` : b2`<p class="muted">${this.t("now.nothing")}</p>`}

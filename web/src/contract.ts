@@ -27,6 +27,7 @@ export interface Tiers {
   ssd?: Tier | null;
   bucket?: { entries: number; used_bytes: number };
   loading?: string[];
+  restoring?: { subject: string; left_s: number | null }[];
 }
 
 export interface Transfer {

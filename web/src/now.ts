@@ -98,6 +98,14 @@ export class Now extends Part {
     return (status?.tiers.loading ?? []).filter((subject) => !moving.has(subject));
   }
 
+  /** From the SSD, or from an archive that gives its objects back after hours. */
+  private source(subject: string): string {
+    const restoring = this.feed.status?.tiers.restoring?.find((one) => one.subject === subject);
+    if (!restoring) return this.t("now.fromDisk");
+    if (restoring.left_s === null) return this.t("now.restoring");
+    return this.t("now.restoringLeft", { time: this.duration(Math.max(60, Math.round(restoring.left_s))) });
+  }
+
   private queue(): TemplateResult | typeof nothing {
     const queue = this.feed.status?.queue;
     if (!queue || queue.running === null || queue.pending === null) return nothing;
@@ -120,7 +128,7 @@ export class Now extends Part {
             )}${reading.map((subject) => {
               const name = visible(subject.split("/").at(-1) ?? subject);
               return html`<li>
-                <div class="line"><bdi class="name" title=${visible(subject)}>${name}</bdi><span class="muted">${this.t("now.fromDisk")}</span></div>
+                <div class="line"><bdi class="name" title=${visible(subject)}>${name}</bdi><span class="muted">${this.source(subject)}</span></div>
               </li>`;
             })}
           </ul>`
