@@ -9,6 +9,7 @@ from typing import IO
 
 from ..storage.errors import InvalidSafetensors
 from ..storage.front import PinnedReader
+from ..storage.gguf_header import parse_gguf
 from ..storage.objects import RemoteObject
 from ..storage.origin import Origin
 from ..storage.safetensors_header import SafetensorsHeader, header_bytes, parse_header
@@ -72,6 +73,8 @@ def read_header(file: IO[bytes], size_bytes: int, obj: RemoteObject) -> Safetens
 
 def _parse(read_at: ReadAt, size_bytes: int, obj: RemoteObject) -> SafetensorsHeader:
     try:
+        if obj.id.key.lower().endswith(".gguf"):
+            return parse_gguf(read_at, size_bytes)
         front = read_at(0, FIRST_READ_BYTES)
         needed = header_bytes(front[:8], size_bytes)
         if needed > len(front):

@@ -38,6 +38,13 @@ def add_fit_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at once")
 
 
+def with_defaults(models: list[str], *, json: bool) -> argparse.Namespace:
+    """The options of this command, for another that does the same."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return argparse.Namespace(**{**vars(parser.parse_args(models)), "json": json})
+
+
 def run(options: argparse.Namespace) -> int:
     """1 where one of them does not fit, or nobody can say."""
     answers = [ask(options, model) for model in options.models]

@@ -97,7 +97,7 @@ def rate_text(rate_bytes_per_s: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """"3.2 ms", "4.1 s", "12 min", "5 h 20 min", "3 days"."""
+    """ "3.2 ms", "4.1 s", "12 min", "5 h 20 min", "3 days"."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 120:
@@ -121,5 +121,5 @@ def time_text(seconds: float | None) -> str:
 
 
 def count_text(count: int, one: str, many: str = "") -> str:
-    """"1 object", "12 objects"."""
+    """ "1 object", "12 objects"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -32,10 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_origin_option(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="save the plan there as well, for `apply FILE`")
     parser.add_argument("--top", type=int, default=50, metavar="N", help="show the N moves that save most (default: 50; 0: all)")
+    parser.add_argument("--fit", nargs="+", metavar="FOLDER/NAME", help="instead: whether these models fit, as `modelstream fit` says it")
     parser.add_argument("--why", action="store_true", help="also why the other objects stay, one by one")
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.fit:
+        from . import fit
+
+        return fit.run(fit.with_defaults(options.fit, json=options.json))
     origins = open_named_origins(options)
     objects = selected(origins, selection_of(options))
     plan, decided = rules_for(options, origins).plan(objects)

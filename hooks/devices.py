@@ -28,6 +28,7 @@ class DeviceFigures:
 
     reserved_bytes:       what this process's allocator has taken from the driver
     allocated_bytes:      of these, what tensors hold
+    active_bytes:         of these too, with what freed tensors still hold until the device is done with them
     inactive_split_bytes: of the rest, what lies between tensors in blocks that are in use: fragmentation
     """
 
@@ -37,6 +38,7 @@ class DeviceFigures:
     reserved_bytes: int
     allocated_bytes: int
     inactive_split_bytes: int
+    active_bytes: int = 0
     alloc_retries: int = 0
     out_of_memory: int = 0
 
@@ -91,6 +93,7 @@ def _figures(torch: Any, index: int) -> DeviceFigures:
         stats.get("reserved_bytes.all.current", 0),
         stats.get("allocated_bytes.all.current", 0),
         stats.get("inactive_split_bytes.all.current", 0),
+        stats.get("active_bytes.all.current", 0),
         stats.get("num_alloc_retries", 0),
         stats.get("num_ooms", 0),
     )

@@ -6,7 +6,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..telemetry.observation import Observation, OriginFigures, TierFigures
+from ..telemetry.observation import DeviceObservation, Observation, OriginFigures, TierFigures
 
 if TYPE_CHECKING:
     from ..cache.store import Cache
@@ -26,7 +26,34 @@ def observe(runtime: Runtime) -> Observation:
         connections=sum(p.connections for p in moving),
         disk_spare_bytes=_disk_spare_bytes(runtime),
         ram_used=_ram_used(),
+        devices=device_figures(runtime),
     )
+
+
+MEMORY_KINDS = ("total", "free", "reserved", "allocated", "active", "inactive_split")
+
+
+def device_figures(runtime: Runtime) -> tuple[DeviceObservation, ...]:
+    """Of the allocator where there is one, and of the models as last looked at."""
+    block = runtime.status_blocks.get("memory")
+    said: Any = block() if block is not None else {}
+    devices = said.get("devices") if isinstance(said, dict) else None
+    on_devices = {one["device"]: one for one in said.get("on_devices", ())} if isinstance(said, dict) else {}
+    allocators = {one["name"]: one for one in devices} if isinstance(devices, list) else {}
+    return tuple(_of_device(name, allocators.get(name, {}), on_devices.get(name, {})) for name in sorted({*allocators, *on_devices}))
+
+
+def _of_device(name: str, allocator: dict[str, Any], looked: dict[str, Any]) -> DeviceObservation:
+    memory = [(kind, allocator[f"{kind}_bytes"]) for kind in MEMORY_KINDS if f"{kind}_bytes" in allocator]
+    known = {
+        "models": "models_bytes",
+        "offloaded": "offloaded_bytes",
+        "saved_by_precision": "saved_bytes",
+        "largest_free": "largest_free_bytes",
+    }
+    memory += [(kind, looked[field]) for kind, field in known.items() if looked.get(field) is not None]
+    models = tuple((component, dtype, size) for component, of_dtype in looked.get("bytes", {}).items() for dtype, size in of_dtype.items())
+    return DeviceObservation(name, tuple(memory), models)
 
 
 def transfers(runtime: Runtime) -> tuple[Transfer, ...]:

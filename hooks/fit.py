@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cache.fit import Component, Estimate, Verdict, Work, judge
 from ..cache.headers_of_files import read_header
+from ..storage.config_precision import form_for
 from ..storage.errors import InvalidSafetensors
 from .fit_build import CHECKPOINTS, DIFFUSION, TEXT, VAES, Built, NotKnown, build
 from .fit_room import Rooms
@@ -51,10 +52,21 @@ class Estimator:
         self._making = threading.Lock()
         self._kept: OrderedDict[Any, Estimate] = OrderedDict()
 
-    def of_object(self, obj: RemoteObject, folder: str, size: Size = PICTURE) -> Fit:
-        """Raises the errors of storage.errors where the header cannot be read."""
-        key = (obj.id.digest, folder, size, choices())
-        return self._answer(key, obj.subject, obj.size_bytes, folder, size, lambda: self._runtime.cache.header(obj))
+    def of_object(self, obj: RemoteObject, folder: str, size: Size = PICTURE, name: str = "") -> Fit:
+        """In the precision that the owner's rules want it in.  Raises the errors of storage.errors where the header cannot be read.
+
+        name: as a loader has it, for the rules; without one the object is taken as it is
+        """
+        return self.in_form(obj, folder, wanted_form(self._runtime, folder, name), size)
+
+    def in_form(self, obj: RemoteObject, folder: str, form: str | None, size: Size = PICTURE) -> Fit:
+        """As it would be after conversion on the way in (`cache.recipe.FORMS`); None: as it is.  A form that it cannot have is none."""
+
+        def read() -> SafetensorsHeader:
+            header = self._runtime.cache.header(obj)
+            return header if form is None else _converted(header, form)
+
+        return self._answer((obj.id.digest, folder, form, size, choices()), obj.subject, obj.size_bytes, folder, size, read)
 
     def of_file(self, path: str, folder: str, size: Size = PICTURE) -> Fit:
         """Of a local file.  Raises InvalidSafetensors and OSError."""
@@ -66,23 +78,22 @@ class Estimator:
 
     def by_name(self, folder: str, name: str, size: Size = PICTURE) -> Fit | None:
         """As a loader names it: a local file first, then the buckets.  None where neither has a safetensors file of that name."""
-        import folder_paths
-
-        from .folders import view_of
+        from .folders import local_file, view_of
         from .pickles import is_safetensors_name
 
         view = view_of(folder)
         if view is None or not is_safetensors_name(name):
             return None
-        path, obj = folder_paths.get_full_path(folder, name), self._runtime.catalog.find(view, name)
-        if path is not None and self._runtime.object_at(path) is None:
+        path = local_file(folder, name)
+        if path is not None:
             return self.of_file(path, folder, size)
-        return None if obj is None else self.of_object(obj, folder, size)
+        obj = self._runtime.catalog.find(view, name)
+        return None if obj is None else self.of_object(obj, folder, size, name)
 
-    def known(self, obj: RemoteObject, folder: str, size: Size = PICTURE) -> Estimate | None:
+    def known(self, obj: RemoteObject, folder: str, name: str, size: Size = PICTURE) -> Estimate | None:
         """From memory only."""
         with self._lock:
-            return self._kept.get((obj.id.digest, folder, size, choices()))
+            return self._kept.get((obj.id.digest, folder, wanted_form(self._runtime, folder, name), size, choices()))
 
     def _answer(self, key: Any, subject: str, size_bytes: int, folder: str, size: Size, read: Any) -> Fit:
         with self._lock:
@@ -91,7 +102,7 @@ class Estimator:
                 self._kept.move_to_end(key)
         if found is None:
             with self._making:
-                found = estimate(subject, size_bytes, folder, read, size)
+                found = _alone(lambda: estimate(subject, size_bytes, folder, read, size))
             with self._lock:
                 self._kept[key] = found
                 while len(self._kept) > KEPT:
@@ -101,6 +112,44 @@ class Estimator:
     def judged(self, found: Estimate) -> Fit:
         rooms = self.rooms.of(one.device for one in found.components)
         return Fit(found, judge(found, rooms), rooms)
+
+
+def wanted_form(runtime: Runtime, folder: str, name: str) -> str | None:
+    """That the owner's rules name for it, where this ComfyUI can run it."""
+    from ..cache.recipe import FORMS
+    from .precision import missing_for
+
+    form = form_for(runtime.config.precision, folder, name) if name else None
+    return None if form is None or missing_for(FORMS[form]) else form
+
+
+def _converted(header: SafetensorsHeader, form: str) -> SafetensorsHeader:
+    from ..cache.planned_header import planned_header
+    from ..cache.precision import plan, recipe_for
+
+    try:
+        return planned_header(header, plan(header, recipe_for(form))) or header
+    except InvalidSafetensors:  # nothing to convert: it comes as it is
+        return header
+
+
+def _alone(work: Callable[[], Estimate]) -> Estimate:
+    """In a thread of its own: torch's modes are a thread's, and the one that asks may be in some (a node is in inference mode)."""
+    done: list[Estimate] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="modelstream-estimate", daemon=True)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
 
 
 def choices() -> tuple[Any, ...]:

@@ -30,6 +30,14 @@ def view_of(folder_name: str) -> FolderView | None:
     return FolderView(folder, tuple(names), accepted)
 
 
+def local_file(folder: str, name: str) -> str | None:
+    """The local file that a loader's list calls so, which wins over a bucket's object.  Unlike ``get_full_path`` it fetches nothing,
+    whoever asks."""
+    inside = os.path.relpath(os.path.join("/", name.replace("\\", "/")), "/")
+    paths = (os.path.join(base, inside) for base in folder_paths.get_folder_paths(folder))
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
 def all_views() -> tuple[FolderView, ...]:
     views = (view_of(folder) for folder in tuple(folder_paths.folder_names_and_paths))
     return tuple(view for view in views if view is not None)

@@ -11,6 +11,7 @@ from .assign import AssignSeam
 from .devices import devices_json
 from .fit import Estimator
 from .fit_room import Rooms
+from .fit_variants import smaller_names
 from .host_copies import HostCopiesSeam
 from .loaded_models import LoadedModels
 from .loading import LoadingSeam
@@ -19,6 +20,7 @@ from .pinning import pin_memory
 from .runtime import Runtime
 from .seam import Seams
 from .shared_memory import SharedMemory
+from .smaller import SmallerSeam
 from .vram_pressure import VramPressureSeam
 from .warm_models import WarmModelsSeam
 
@@ -56,6 +58,9 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
     both_on = seams.is_on(warm.name) and seams.is_on(pressure.name)
     runtime.estimator = Estimator(runtime, Rooms(warm, pressure) if both_on else Rooms(None, None))
+    pressure.ladder.helps = lambda label: smaller_names(runtime, label)
+    if config.fit.smaller:
+        seams.put_on(SmallerSeam(runtime))
     runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
     return warm if both_on else None
@@ -107,4 +112,5 @@ def memory_json(warm: WarmModelsSeam, pressure: VramPressureSeam, assign: Assign
         "dropped_without_copy_bytes": copies.dropped_bytes,
         "compactions": pressure.compactions,
         "devices": devices_json(warm.pool),
+        "on_devices": pressure.looks.as_json(),
     }

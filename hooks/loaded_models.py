@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from .vram_pressure import VramPressureSeam
 from .warm_models import WarmModelsSeam
 
+WAKE_AGAIN_S = 0.25
+
 
 @dataclass(slots=True)
 class _Request:
@@ -41,14 +43,24 @@ class LoadedModels:
         request = _Request(None if labels is None else frozenset(labels))
         with self._lock:
             self._requests.append(request)
-        self._pressure.wake()
-        if request.done.wait(timeout_s):
+        if self._woken(request, timeout_s):
             return True
         with self._lock:
             if request in self._requests:
                 self._requests.remove(request)
                 return False
         return request.done.wait(timeout_s)
+
+    def _woken(self, request: _Request, timeout_s: float) -> bool:
+        """Whether it was done in time.  Woken again and again: ComfyUI's queue forgets a wake that comes while its thread is busy
+        with what is between two prompts (measuring, collecting garbage), and then sleeps."""
+        left_s = timeout_s
+        while left_s > 0:
+            self._pressure.wake()
+            if request.done.wait(min(WAKE_AGAIN_S, left_s)):
+                return True
+            left_s -= WAKE_AGAIN_S
+        return False
 
     def _work(self) -> None:
         with self._lock:

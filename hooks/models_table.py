@@ -193,8 +193,7 @@ class ModelsTable:
         tiers = now.tiers(row)
         return bool(tiers) if query.tier == "cached" else not tiers if query.tier == "bucket" else query.tier in tiers
 
-    @staticmethod
-    def _json(row: _Row, now: _Now) -> dict[str, Any]:
+    def _json(self, row: _Row, now: _Now) -> dict[str, Any]:
         entry, use, obj = now.entry(row), now.uses.get(row.subject), row.obj
         return {
             "digest": row.digest or (obj.id.digest if obj is not None else ""),
@@ -212,7 +211,18 @@ class ModelsTable:
             "loading": row.subject in now.loading,
             "storage_class": obj.storage_class if obj is not None else None,
             "listed": obj is not None,
+            "fit": self._fit(row),
         }
+
+    def _fit(self, row: _Row) -> dict[str, Any] | None:
+        """Where an estimate was made before: the verdict over the devices of this moment."""
+        estimator = self._runtime.estimator
+        known = None if estimator is None or row.obj is None else estimator.known(row.obj, row.folder, row.name)
+        if estimator is None or known is None:
+            return None
+        from .fit_json import verdict_json
+
+        return verdict_json(estimator.judged(known).verdict)
 
 
 def _uses(entry: CacheEntry | None, use: Use | None) -> int:

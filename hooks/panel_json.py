@@ -98,6 +98,14 @@ def _transfer(transfer: Transfer, telemetry: Telemetry | None) -> Json:
     }
 
 
+def on_devices(runtime: Runtime | None) -> list[Json]:
+    """Loaded models by device, as last looked at."""
+    block = None if runtime is None else runtime.status_blocks.get("memory")
+    memory: Any = {} if block is None else block()
+    found: list[Json] = memory.get("on_devices", []) if isinstance(memory, dict) else []
+    return found
+
+
 def gpus(telemetry: Telemetry | None) -> list[Json] | None:
     seen = telemetry.gpu.last if telemetry is not None else None
     return None if seen is None else [dataclasses.asdict(gpu) for gpu in seen]

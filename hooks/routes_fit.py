@@ -59,7 +59,7 @@ def _asked(site: Site, query: Any, size: Any) -> Any:
         obj = runtime.catalog.by_digest(digest) if row is not None else None
         if row is None or obj is None:
             raise Refused(404, "unknown_digest", "no such model")
-        return runtime.estimator.of_object(obj, row["folder"], size)
+        return runtime.estimator.of_object(obj, row["folder"], size, row["name"])
     folder, name = query.get("folder", ""), query.get("name", "")
     view = view_of(folder) if folder and name else None
     found = None if view is None else runtime.estimator.by_name(folder, name, size)

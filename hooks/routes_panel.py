@@ -68,6 +68,7 @@ def tick_of(
             "transfers": rows[:TRANSFERS_SHOWN],
             "more_transfers": max(0, len(rows) - TRANSFERS_SHOWN),
             "gpus": panel_json.gpus(telemetry),
+            "on_devices": panel_json.on_devices(runtime),
             "queue": panel_json.queue(telemetry, node()),
             "totals": totals(),
             "hit_rate": asked["hit_rate"] if asked is not None else None,

@@ -91,6 +91,7 @@ def status_json(ours: Extension) -> dict[str, Any]:
         "transfers": panel_json.transfer_rows(runtime, telemetry),
         "tiers": panel_json.tiers(runtime),
         "gpus": panel_json.gpus(telemetry),
+        "on_devices": panel_json.on_devices(runtime),
         "queue": panel_json.queue(telemetry, _node()),
         "savings": panel_json.savings(telemetry, ours.config.cost.currency, now_s),
         "alerts": {"active": panel_json.alert_rows(alerts), "critical": sum(a.severity == "critical" for a in alerts)},

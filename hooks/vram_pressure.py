@@ -25,8 +25,10 @@ from typing import Any
 from ..cache.fit import Held
 from ..cache.vram_choice import Candidate, order
 from ..storage.events import DeviceFull
+from .device_models import DeviceLooks
 from .devices import compact
 from .host_copies import host_copy_bytes
+from .memory_ladder import MemoryLadder
 from .seam import Seam, Wrapped, shape_problem
 from .warm_models import WarmModelsSeam
 
@@ -53,6 +55,8 @@ class VramPressureSeam(Seam):
         self._clock = clock
         self._timer: threading.Timer | None = None
         self._queue: Any = None
+        self.ladder = MemoryLadder(warm)
+        self.looks = DeviceLooks()
         self.unloaded = 0
         """models that the pool sent off a device, since the start"""
         self.compactions = 0
@@ -99,17 +103,22 @@ class VramPressureSeam(Seam):
         management = sys.modules["comfy.model_management"]
         unloaded: list[Any] = []
         victims = self._in_order(device, keep_loaded)
+        free_before, went = management.get_free_memory(device), []
         over = self._over_budget(device, victims)
         for victim in victims:
             enough = management.get_free_memory(device) > memory_required
             if enough and over <= 0:
                 break
             others = [one for one in management.current_loaded_models if one is not victim]
-            held = victim.model.loaded_size()
+            patcher, held = victim.model, victim.model.loaded_size()
             gone = list(original(EVERYTHING if over > 0 else memory_required, device, others) or ())
             over -= held if gone else 0
             self.unloaded += len(gone)
             unloaded += gone
+            if patcher.loaded_size() < held:
+                went.append((self.ladder.label(patcher), held - patcher.loaded_size()))
+        if went:
+            self.ladder.left(device, memory_required, free_before, went)
         return unloaded
 
     def _in_order(self, device: Any, keep_loaded: Any) -> list[Any]:
@@ -154,6 +163,28 @@ class VramPressureSeam(Seam):
     # -- a device that is full -------------------------------------------------------------------------------------------
     def _load_models(self, original: Wrapped, models: Any, *args: Any, **kwargs: Any) -> Any:
         models = list(models)
+        self.ladder.wants(models)
+        try:
+            result = self._load_with_room(original, models, args, kwargs)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise self._explained(models, error) from error
+        finally:
+            self.ladder.done()
+        if not _dynamic_vram():
+            self.ladder.loaded(models)
+        self._look()
+        return result
+
+    def _explained(self, models: list[Any], error: Exception) -> Exception:
+        try:
+            return self.ladder.failed(models, error)
+        except Exception as ours:
+            self.ours_failed(ours)
+            return error
+
+    def _load_with_room(self, original: Wrapped, models: list[Any], args: Any, kwargs: Any) -> Any:
         for attempt in (1, 2):
             try:
                 return original(models, *args, **kwargs)
@@ -228,8 +259,15 @@ class VramPressureSeam(Seam):
             self.keep_to_device_budgets()
         if nothing_runs and self._compacts and compact():
             self.compactions += 1
+        self._look()
         self._arm()
         self.looked()
+
+    def _look(self) -> None:
+        try:
+            self.looks.look()
+        except Exception as error:
+            self.ours_failed(error)
 
     # -- keep-alive ----------------------------------------------------------------------------------------------------------
     def _arm(self) -> None:

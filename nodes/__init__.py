@@ -13,6 +13,7 @@ def all_nodes() -> list[type]:
     from .cache_status import CacheStatus
     from .keeping import Evict, Pin
     from .load_checkpoint import LoadCheckpoint
+    from .load_fit import LoadCheckpointFit, LoadDiffusionModelFit
     from .memory_estimate import MemoryEstimate
     from .prefetch import Prefetch, WaitForModels
     from .results import LoadImage, SaveImages
@@ -20,4 +21,5 @@ def all_nodes() -> list[type]:
     from .warm_set import MakeWarmSet
 
     reading = [LoadCheckpoint, Prefetch, WaitForModels, Pin, Evict, MakeWarmSet, BucketBrowser, CacheStatus, MemoryEstimate]
-    return [*reading, SaveCheckpoint, SaveLora, SaveImages, LoadImage]
+    fitting = [LoadDiffusionModelFit, LoadCheckpointFit]
+    return [*reading, *fitting, SaveCheckpoint, SaveLora, SaveImages, LoadImage]

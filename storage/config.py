@@ -20,7 +20,7 @@ from .config_alerts import AlertsConfig
 from .config_cache import CacheConfig
 from .config_cost import CostConfig
 from .config_endpoint import checked_endpoint
-from .config_memory import RamConfig, VramConfig
+from .config_memory import FitConfig, RamConfig, VramConfig
 from .config_metrics import AccessConfig, MetricsConfig
 from .config_precision import PrecisionRule
 from .config_prefetch import BootConfig, PrefetchConfig
@@ -161,6 +161,7 @@ class Config:
     ram: RamConfig = RamConfig()  # noqa: RUF009
     ssd: SsdConfig = SsdConfig()  # noqa: RUF009
     vram: VramConfig = VramConfig()  # noqa: RUF009
+    fit: FitConfig = FitConfig()  # noqa: RUF009
     transfer: TransferConfig = TransferConfig()
     catalog: CatalogConfig = CatalogConfig()
     log: LogConfig = LogConfig()
@@ -273,6 +274,7 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
         "ram": RamConfig,
         "ssd": SsdConfig,
         "vram": VramConfig,
+        "fit": FitConfig,
         "transfer": TransferConfig,
         "catalog": CatalogConfig,
         "log": LogConfig,

@@ -52,6 +52,14 @@ def _by_device(value: Any, where: str) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
+class FitConfig:
+    """What may be done when a model does not fit."""
+
+    smaller: bool = key(boolean(), False)
+    """a loader may take a variant of fewer bits instead of one that does not fit; never without this"""
+
+
+@dataclass(frozen=True, slots=True)
 class VramConfig:
     """Warm models: loaded models that are kept for the next prompt that wants them."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..storage import events as ev
 from ..storage import events_comfy as cf
+from ..storage import events_fit as ef
 from ..storage import events_restore as er
 from ..storage.events import Event
 from .costs import Costs
@@ -65,6 +66,8 @@ class Counting:
             ev.PrefetchScored: self._scored,
             er.RestoreFailed: self._restore_failed,
             er.ClassChangeFailed: self._class_failed,
+            ef.MemoryStep: self._memory_step,
+            ef.VariantChosen: self._variant,
             cf.HttpRequest: self._request,
             cf.QueueOperation: self._queued,
             cf.ExecutionStart: self._started,
@@ -197,6 +200,12 @@ class Counting:
 
     def _class_failed(self, e: er.ClassChangeFailed, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, "storage_class")
+
+    def _memory_step(self, e: ef.MemoryStep, now_s: float) -> None:
+        self._r.tally.count("comfyui_memory_steps", e.step)
+
+    def _variant(self, e: ef.VariantChosen, now_s: float) -> None:
+        self._r.tally.count("comfyui_variants_chosen", e.rule.replace(" ", "_"))
 
     def _telemetry_degraded(self, e: cf.TelemetryDegraded, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, e.part)

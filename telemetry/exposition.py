@@ -122,6 +122,12 @@ class Exposition:
         yield "comfyui_catalog_objects", "Models that the origin holds.", ("origin",), objects
         up: Samples = [((o.name,), float(not o.error)) for o in seen.origins]
         yield "comfyui_origin_up", "1: the last listing worked.", ("origin",), up
+        memory: Samples = [((d.device, kind), float(v)) for d in seen.devices for kind, v in d.memory]
+        models: Samples = [((d.device, component, dtype), float(v)) for d in seen.devices for component, dtype, v in d.models]
+        if memory:
+            yield "comfyui_device_memory_bytes", "A device's memory, by what it is.", ("device", "kind"), memory
+        if models:
+            yield "comfyui_device_models_bytes", "Models on a device.", ("device", "component", "dtype"), models
         if seen.disk_spare_bytes is not None:
             yield "comfyui_disk_spare_bytes", "Free on the SSD tier's disk above its floor.", (), [((), float(seen.disk_spare_bytes))]
         if seen.ram_used is not None:

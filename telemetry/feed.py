@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..storage import events, events_comfy, events_publish, events_restore
+from ..storage import events, events_comfy, events_fit, events_publish, events_restore
 from ..storage.events import Event
 from ..storage.people import seconds_text, size_text
 
@@ -128,6 +128,16 @@ def _missing(e: events.ModelsMissing) -> dict[str, Any]:
     return {"kind": "load_failed", "name": e.names[0] if e.names else "", "reason": "missing", "text": f"not found: {', '.join(e.names)}"}
 
 
+def _variant(e: events_fit.VariantChosen) -> dict[str, Any]:
+    text = f"{basename(e.chosen)} ({e.form}) was taken for {basename(e.asked)}: {e.why}"
+    return {"kind": "fit", "name": e.chosen, "reason": e.rule, "text": text}
+
+
+def _memory_step(e: events_fit.MemoryStep) -> dict[str, Any]:
+    text = f"{basename(e.subject)} wanted {size_text(e.needed_bytes)} of {e.device}, {size_text(e.free_bytes)} were free: {e.why}"
+    return _about(e, "fit", text, tier="vram", size_bytes=e.won_bytes, reason=e.step)
+
+
 def _executed(e: events_comfy.ExecutionComplete) -> dict[str, Any]:
     return {
         "kind": "execution",
@@ -196,6 +206,8 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.ModelsMissing: _missing,
     events_publish.ObjectPublished: _published,
     events_publish.PublishFailed: _plain("publish", "subject", "message", "code"),
+    events_fit.VariantChosen: _variant,
+    events_fit.MemoryStep: _memory_step,
     events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),

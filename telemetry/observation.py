@@ -36,6 +36,15 @@ class OriginFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceObservation:
+    """memory: bytes by what they are, from a fixed set; models: (component, dtype) → bytes"""
+
+    device: str
+    memory: tuple[tuple[str, int], ...]
+    models: tuple[tuple[str, str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """disk_spare_bytes: free on the SSD tier's disk above the floor; ram_used: share of what the machine or container has"""
 
@@ -46,6 +55,7 @@ class Observation:
     connections: int = 0
     disk_spare_bytes: int | None = None
     ram_used: float | None = None
+    devices: tuple[DeviceObservation, ...] = ()
 
     def tier(self, level: str) -> TierFigures | None:
         return next((tier for tier in self.tiers if tier.level == level), None)

@@ -74,6 +74,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("comfyui_corruptions", "Damaged bytes that were found, and kept from every loader.", ("where",)),
         Family("comfyui_catalog_refreshes", "Listings of buckets.", ("origin", "result")),
         Family("comfyui_prefetches", "Objects fetched ahead, by what came of it.", ("result",)),
+        Family("comfyui_memory_steps", "What was done because a device had not the memory that was wanted.", ("step",)),
+        Family("comfyui_variants_chosen", "Models that a rule chose among their variants.", ("rule",)),
         Family("comfyui_alerts", "Alerts that began.", ("rule", "severity")),
         Family("comfyui_saved_seconds", "Seconds of loading that the caches saved.", ("level",)),
         Family("comfyui_saved_bytes", "Bytes that were not read from buckets because of the caches.", ("level",)),
@@ -98,6 +100,8 @@ def declare_all(tally: Tally, origins: Iterable[str]) -> None:
         tally.declare("comfyui_executions", status)
     for where in ("wire", "ssd", "ram"):
         tally.declare("comfyui_corruptions", where)
+    for step in STEPS:
+        tally.declare("comfyui_memory_steps", step)
     for result in ("useful", "late", "wasted"):
         tally.declare("comfyui_prefetches", result)
     for origin in origins:
@@ -106,6 +110,7 @@ def declare_all(tally: Tally, origins: Iterable[str]) -> None:
             tally.declare("comfyui_transfers", origin, result)
 
 
+STEPS = ("leave", "partial", "smaller", "failed")
 LEVELS = ("vram", "ram", "ssd", "bucket")
 REASONS = (
     *("room", "budget", "keep_alive", "free", "pressure", "replaced", "stale", "off", "asked", "no_room", "damaged", "cleared"),
@@ -145,6 +150,7 @@ def vocabularies(origins: Iterable[str]) -> dict[str, Vocabulary]:
         "result": Vocabulary(("finished", "failed", "stopped", "useful", "late", "wasted")),
         "where": Vocabulary(("wire", "ssd", "ram")),
         "rule": Vocabulary(room=32),
+        "step": Vocabulary(STEPS),
         "severity": Vocabulary(("warning", "critical")),
         "currency": Vocabulary(room=1),
         "part": Vocabulary(("gpu", "storage", "egress", "requests")),

@@ -20,6 +20,7 @@ from rig.workflows import Graph, node, text_to_image
 ROOT = Path(__file__).resolve().parents[1]
 NODES = (
     *("LoadCheckpoint", "Prefetch", "Wait", "Pin", "Evict", "WarmSet", "Browser", "Status", "MemoryEstimate"),
+    *("LoadDiffusionFit", "LoadCheckpointFit"),
     *("SaveCheckpoint", "SaveLora", "SaveImages", "LoadImage"),
 )
 TINY = "checkpoints/tiny.safetensors"

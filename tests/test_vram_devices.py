@@ -42,13 +42,13 @@ class Cuda:
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     stats = {"reserved_bytes__all__current": 8 * GB, "allocated_bytes__all__current": 5 * GB, "num_ooms": 2}
-    made = Cuda(**stats, inactive_split_bytes__all__current=GB)
+    made = Cuda(**stats, active_bytes__all__current=6 * GB, inactive_split_bytes__all__current=GB)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=made))
     return made
 
 
 def test_the_figures_are_the_allocators_own(cuda: Cuda) -> None:
-    assert device_figures() == (DeviceFigures("cuda:0", 24 * GB, 10 * GB, 8 * GB, 5 * GB, GB, 0, 2),)
+    assert device_figures() == (DeviceFigures("cuda:0", 24 * GB, 10 * GB, 8 * GB, 5 * GB, GB, 6 * GB, 0, 2),)
     found: Any = devices_json()
     assert found[0]["inactive_split_bytes"] == GB
 

@@ -27,6 +27,7 @@ var Client = class {
     this.events = (since) => this.get("/events", { since, limit: 200 });
     this.cost = () => this.get("/cost");
     this.executions = () => this.get("/executions", { limit: 1 });
+    this.estimate = (digest) => this.get("/estimate", { digest });
     this.plan = (tier, digest) => this.get("/plan", { tier, digest });
     this.refresh = () => this.post("/refresh", {});
     this.evict = (digests2, tier) => this.post("/evict", tier ? { digests: digests2, tier } : { digests: digests2 });
@@ -134,6 +135,18 @@ var main_default = {
     tier: { vram: "VRAM", ram: "RAM", ssd: "SSD", bucket: "Bucket" },
     place: { vram: "VRAM", ram: "RAM", ssd: "the SSD", bucket: "the bucket", warm: "the loaded models" },
     letter: { vram: "V", ram: "R", ssd: "S", bucket: "B" },
+    component: { diffusion_model: "diffusion model", text_encoder: "text encoder", vae: "VAE", other: "other" },
+    fit: {
+      whole: "Fits whole on {device}: needs {needed}, {left} are left.",
+      evict: "Fits on {device} once these have left: {models} ({freed}).",
+      offload: "Fits on {device} with {offload} in host memory.",
+      no: "Does not fit on {device}: {missing} are missing.",
+      unknown: "Nobody can say whether it fits.",
+      step: "That costs {seconds} s a step.",
+      noArchitecture: "unknown architecture",
+      loaded: "{size} of weights once loaded",
+      short: { whole: "fits", evict: "fits", offload: "{size} offloaded", no: "too large" }
+    },
     legend: { leased: "in use", used: "kept", pinned: "pinned", reserved: "arriving" },
     phase: {
       connecting: "Asking ComfyUI…",
@@ -261,6 +274,7 @@ var main_default = {
       actions: "Actions"
     },
     act: {
+      fit: "Will it fit?",
       prefetch: "Fetch {name} to the SSD",
       pin: "Pin {name}",
       unpin: "Unpin {name}",
@@ -294,6 +308,10 @@ var main_default = {
       noRoom: "{tier} cannot hold it, whatever went."
     },
     gpu: {
+      onDevice: "Models on {device}: {size}",
+      offloaded: "Offloaded",
+      saved: "Saved by precision",
+      largest_free: "Largest free block",
       heading: "Graphics card",
       title: "{index}: {name}",
       memory: "Memory",
@@ -1426,11 +1444,11 @@ var Feed = class {
   }
   tick(tick) {
     if (!this.status) return;
-    const { health, tiers, transfers, gpus, queue, totals, generation } = tick;
+    const { health, tiers, transfers, gpus, on_devices, queue, totals, generation } = tick;
     const moved = tick.last_event !== this.lastEvent || health.code !== this.status.health.code || generation !== this.generation;
     this.generation = generation;
     const savings = { ...this.status.savings, hit_rate: tick.hit_rate };
-    this.status = { ...this.status, now_s: tick.now_s, health, tiers, transfers, gpus, queue, totals, generation, savings };
+    this.status = { ...this.status, now_s: tick.now_s, health, tiers, transfers, gpus, on_devices, queue, totals, generation, savings };
     this.moreTransfers = tick.more_transfers;
     this.skew = tick.now_s - Date.now() / 1e3;
     this.take(tick.events);
@@ -1794,10 +1812,53 @@ var Alerts = class extends Part {
 };
 define("modelstream-alerts", Alerts);
 
+// web/src/fit.ts
+var FOLDERS = /* @__PURE__ */ new Set(["checkpoints", "diffusion_models", "text_encoders", "vae"]);
+function canAsk(row) {
+  return row.listed && FOLDERS.has(row.folder) && /\.(safetensors|sft)$/i.test(row.name);
+}
+function shortFit(verdict) {
+  if (!verdict || verdict.kind === "unknown") return "";
+  return texts.get(`fit.short.${verdict.kind}`, { size: bytes(texts.locale, verdict.offload_bytes) });
+}
+function fitText(verdict) {
+  const size = (value) => bytes(texts.locale, value);
+  const said = texts.get(`fit.${verdict.kind}`, {
+    device: verdict.device,
+    needed: size(verdict.needed_bytes),
+    left: size(verdict.left_bytes),
+    freed: size(verdict.freed_bytes),
+    models: verdict.going.map((one) => one.slice(one.lastIndexOf("/") + 1)).join(", "),
+    offload: size(verdict.offload_bytes),
+    missing: size(verdict.missing_bytes)
+  });
+  return verdict.step_seconds === null ? said : `${said} ${texts.get("fit.step", { seconds: number(texts.locale, verdict.step_seconds, 2) })}`;
+}
+var FitQuestions = class {
+  constructor(client2, answered) {
+    this.client = client2;
+    this.answered = answered;
+    this.asked = /* @__PURE__ */ new Set();
+    this.last = Promise.resolve();
+  }
+  ask(row) {
+    if (row.fit || !canAsk(row) || this.asked.has(row.digest)) return;
+    this.asked.add(row.digest);
+    this.last = this.last.then(() => this.one(row.digest));
+  }
+  async one(digest) {
+    try {
+      this.answered(digest, (await this.client.estimate(digest)).verdict);
+    } catch (error) {
+      if (!(error instanceof Away || error instanceof Refused)) throw error;
+    }
+  }
+};
+
 // web/src/catalog.ts
 var LIMIT = 1e3;
 var NAMES_MAX = 2e4;
-var FOLDERS = {
+var FOLDERS2 = {
   ckpt_name: "checkpoints",
   lora_name: "loras",
   vae_name: "vae",
@@ -1813,7 +1874,7 @@ var FOLDERS = {
   hypernetwork_name: "hypernetworks"
 };
 function isLoaderInput(name) {
-  return name in FOLDERS;
+  return name in FOLDERS2;
 }
 var Catalog = class {
   constructor(client2, api2) {
@@ -1821,6 +1882,10 @@ var Catalog = class {
     this.rows = /* @__PURE__ */ new Map();
     this.state = "empty";
     this.listeners = /* @__PURE__ */ new Set();
+    this.fits = new FitQuestions(client2, (digest, verdict) => {
+      for (const rows of this.rows.values()) for (const row of rows) if (row.digest === digest) row.fit = verdict;
+      for (const listener of this.listeners) listener();
+    });
     for (const type of ["execution_success", "execution_error", "execution_interrupted", "reconnected"]) {
       api2.addEventListener(type, () => this.outdated());
     }
@@ -1839,7 +1904,11 @@ var Catalog = class {
   find(name, input) {
     if (this.state === "empty" || this.state === "stale") void this.fetch();
     const found = this.rows.get(name.replaceAll("\\", "/"));
-    return found?.find((row) => row.folder === FOLDERS[input]) ?? (FOLDERS[input] && found && found.length > 1 ? void 0 : found?.[0]);
+    return found?.find((row) => row.folder === FOLDERS2[input]) ?? (FOLDERS2[input] && found && found.length > 1 ? void 0 : found?.[0]);
+  }
+  /** Whether it fits is asked for, and told to the listeners. */
+  askFit(row) {
+    this.fits.ask(row);
   }
   outdated() {
     if (this.state === "fresh") this.state = "stale";
@@ -1866,7 +1935,8 @@ var Catalog = class {
 var drawn = /* @__PURE__ */ new WeakSet();
 function labelOf(row) {
   const nearest = row.tiers[0];
-  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...nearest ? [texts.get(`tier.${nearest}`)] : []].join(" · ");
+  const fit = shortFit(row.fit);
+  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...nearest ? [texts.get(`tier.${nearest}`)] : [], ...fit ? [fit] : []].join(" · ");
 }
 function listsNames(widget) {
   const values = widget.options?.values;
@@ -1884,6 +1954,7 @@ function labelCombos(app2, node, catalog2) {
     widget.options.getOptionLabel = (value) => {
       const name = String(value ?? "");
       const row = setting(app2, "ModelStream.Labels", true) ? catalog2.find(name, widget.name) : void 0;
+      if (row && widget.value === value) catalog2.askFit(row);
       return row ? labelOf(row) : name;
     };
   }
@@ -2143,7 +2214,28 @@ var Gpus = class extends Part {
             </p>` : b2`<p class=${gpu.state === "lost" ? "bad" : "muted"}>${this.t(`gpu.${gpu.state}`)}</p>`}
     </div>`;
   }
+  /** What lies on a device: "diffusion model 5.1 GB float16", what is offloaded, what precision saves. */
+  models(one) {
+    const parts = Object.entries(one.bytes).flatMap(
+      ([kind, dtypes]) => Object.entries(dtypes).map(([dtype, size]) => ({ kind: this.t(`component.${kind}`), size: this.bytes(size), dtype }))
+    );
+    const more = ["offloaded", "saved", "largest_free"].flatMap((name) => {
+      const value = one[`${name}_bytes`];
+      return value ? [[this.t(`gpu.${name}`), this.bytes(value)]] : [];
+    });
+    return b2`<div class="card" data-device=${one.device}>
+      <p class="title">${this.t("gpu.onDevice", { device: one.device, size: this.bytes(one.models_bytes) })}</p>
+      <p class="plain">
+        ${parts.map(({ kind, size, dtype }) => b2`<span><span class="muted">${kind}</span> ${size} <span class="muted">${dtype}</span></span>`)}
+        ${more.map(([name, size]) => b2`<span><span class="muted">${name}</span> ${size}</span>`)}
+      </p>
+    </div>`;
+  }
   render() {
+    const models = (this.feed.status?.on_devices ?? []).filter((one) => one.models_bytes || one.offloaded_bytes);
+    return b2`${this.cards()}${models.map((one) => this.models(one))}`;
+  }
+  cards() {
     const gpus = this.feed.status?.gpus;
     if (gpus === null || gpus === void 0) return b2`<p class="muted">${this.t("gpu.looking")}</p>`;
     if (!gpus.length) return b2`<p class="muted">${this.t("gpu.none")}</p>`;
@@ -2579,7 +2671,7 @@ var Pages = class {
 // web/src/model-details.ts
 var Details = class extends Part {
   static {
-    this.properties = { ...Part.properties, row: { attribute: false }, plan: { state: true }, problem: { state: true } };
+    this.properties = { ...Part.properties, row: { attribute: false }, plan: { state: true }, fit: { state: true }, problem: { state: true } };
   }
   static {
     this.styles = [
@@ -2638,7 +2730,25 @@ var Details = class extends Part {
   willUpdate(changes) {
     super.willUpdate(changes);
     const before = changes.get("row");
-    if (before && before.digest !== this.row.digest) this.plan = this.problem = void 0;
+    if (before && before.digest !== this.row.digest) this.plan = this.fit = this.problem = void 0;
+  }
+  async askFit() {
+    const asked = this.row.digest;
+    try {
+      const answer = await this.feed.client.estimate(asked);
+      if (asked !== this.row.digest) return;
+      this.fit = answer;
+      this.problem = void 0;
+    } catch (error) {
+      if (!(error instanceof Away || error instanceof Refused)) throw error;
+      this.problem = reasonOf(error);
+    }
+  }
+  fitting(answer) {
+    const { verdict, estimate } = answer;
+    const tone = verdict.kind === "no" ? "bad" : verdict.kind === "offload" || verdict.kind === "unknown" ? "warn" : "";
+    const facts = [estimate.architecture ?? this.t("fit.noArchitecture"), ...estimate.loaded_bytes ? [this.t("fit.loaded", { size: this.bytes(estimate.loaded_bytes) })] : []];
+    return b2`<p class="plan ${tone}" data-fit=${verdict.kind}>${fitText(verdict)}<br /><span class="muted">${facts.join(" · ")}</span></p>`;
   }
   async askPlan(tier) {
     try {
@@ -2698,9 +2808,10 @@ var Details = class extends Part {
               ${glyph("download")}${this.t("act.toRam")}
             </button>`}
         ${row.tiers.includes("ssd") ? b2`<button type="button" @click=${() => this.actions.verify(target)}>${glyph("shield")}${this.t("act.verify")}</button>` : b2`<button type="button" @click=${() => this.askPlan("ssd")}>${glyph("info")}${this.t("act.plan")}</button>`}
+        ${canAsk(row) ? b2`<button type="button" @click=${() => this.askFit()}>${glyph("info")}${this.t("act.fit")}</button>` : A}
         ${row.tiers.map((tier) => this.evictButton(tier))}
       </div>
-      ${this.problem ? b2`<p class="plan bad">${this.problem}</p>` : A}${this.plan ? this.room(this.plan) : A}`;
+      ${this.problem ? b2`<p class="plan bad">${this.problem}</p>` : A}${this.plan ? this.room(this.plan) : A}${this.fit ? this.fitting(this.fit) : A}`;
   }
 };
 define("modelstream-details", Details);
@@ -2912,7 +3023,9 @@ var Models = class extends Part {
         ${row.leased ? b2`<span class="pill">${this.t("models.inUse")}</span>` : A}
       </div>
       <div role="cell" class="where">${this.chips(row)}</div>
-      <div role="cell" class="size">${this.bytes(row.size_bytes)}</div>
+      <div role="cell" class="size ${row.fit?.kind === "no" ? "bad" : row.fit?.kind === "offload" ? "warn" : ""}" title=${row.fit ? fitText(row.fit) : A}>
+        ${this.bytes(row.size_bytes)}
+      </div>
       <div role="cell" class="used muted">${row.last_used_s === null ? this.t("models.never") : this.ago(row.last_used_s)}</div>
       <div role="cell" class="uses muted">${this.n("models.uses", row.uses)}</div>
       <div role="cell" class="acts">

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 
 from modelstream.cache.fit import Component, Estimate, Work, judge
 from modelstream.cache.headers_of_files import read_header
+from modelstream.cache.planned_header import planned_header
+from modelstream.cache.precision import plan, recipe_for
+from modelstream.cache.recipe import FORMS
 from modelstream.hooks.fit import Estimator, estimate
 from modelstream.hooks.fit_build import NotKnown, build
 from modelstream.hooks.fit_room import Rooms
@@ -183,6 +187,24 @@ def test_scaled_fp8_is_estimated_as_it_is_loaded() -> None:
     found = estimated(header_of(stored))
     real = comfy.sd.load_diffusion_model_state_dict({name: torch.ones(one.shape).to(one.dtype) for name, one in stored.items()})
     assert found.architecture == "WAN21_T2V" and found.loaded_bytes == real.model_size()
+
+
+@pytest.mark.parametrize("form", ["fp8", "int8"])
+def test_what_is_converted_on_the_way_in_is_estimated_as_it_will_be_loaded(form: str) -> None:
+    algorithms = getattr(sys.modules.get("comfy.quant_ops"), "QUANT_ALGOS", {})
+    if FORMS[form].algorithm not in algorithms:
+        pytest.skip(f"this ComfyUI has no layer for {form}")
+    header = header_of(in_dtype(shapes(BY_NAME["WAN21_T2V"]), torch.float16))
+    converted = planned_header(header, plan(header, recipe_for(form)))
+    assert converted is not None
+    found = estimated(converted)
+    stored = {}
+    for name, info in converted.tensors.items():
+        dtype = {"F8_E4M3": torch.float8_e4m3fn, "I8": torch.int8, "F16": torch.float16, "F32": torch.float32}[info.dtype]
+        stored[name] = torch.ones(info.shape).to(dtype)
+    real = comfy.sd.load_diffusion_model_state_dict(stored, metadata=dict(converted.metadata or {}))
+    assert found.architecture == "WAN21_T2V" and found.loaded_bytes == real.model_size()
+    assert found.loaded_bytes < estimated(header).loaded_bytes
 
 
 # -- the machine ------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ nothing else: the mode stays on.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -74,6 +76,15 @@ class FakeCard(TorchFunctionMode, Card):
         Card.__init__(self, total_bytes, 0)
         self.others = [Card(total_bytes, index + 1) for index in range(others)]
         self._device_of = torch.Tensor.device.__get__
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        """Tensors made within are no card's, and meta ones are made as ever."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def card_at(self, device: Any) -> Card | None:
         """None for the host."""

@@ -4,6 +4,7 @@
 import { Away, Refused, type Client } from "./client";
 import type { Api } from "./comfy";
 import type { Row } from "./contract";
+import { FitQuestions } from "./fit";
 
 const LIMIT = 1000;
 const NAMES_MAX = 20_000;
@@ -34,11 +35,16 @@ export class Catalog {
   private state: "empty" | "asking" | "fresh" | "stale" = "empty";
   private generation: number | undefined;
   private readonly listeners = new Set<() => void>();
+  private readonly fits: FitQuestions;
 
   constructor(
     private readonly client: Client,
     api: Api,
   ) {
+    this.fits = new FitQuestions(client, (digest, verdict) => {
+      for (const rows of this.rows.values()) for (const row of rows) if (row.digest === digest) row.fit = verdict;
+      for (const listener of this.listeners) listener();
+    });
     for (const type of ["execution_success", "execution_error", "execution_interrupted", "reconnected"]) {
       api.addEventListener(type, () => this.outdated());
     }
@@ -61,6 +67,11 @@ export class Catalog {
     if (this.state === "empty" || this.state === "stale") void this.fetch();
     const found = this.rows.get(name.replaceAll("\\", "/"));
     return found?.find((row) => row.folder === FOLDERS[input]) ?? (FOLDERS[input] && found && found.length > 1 ? undefined : found?.[0]);
+  }
+
+  /** Whether it fits is asked for, and told to the listeners. */
+  askFit(row: Row): void {
+    this.fits.ask(row);
   }
 
   private outdated(): void {

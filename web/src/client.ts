@@ -84,6 +84,7 @@ export class Client {
   events = (since: number) => this.get<{ last: number; events: contract.Event[] }>("/events", { since, limit: 200 });
   cost = () => this.get<contract.Cost>("/cost");
   executions = () => this.get<contract.Executions>("/executions", { limit: 1 });
+  estimate = (digest: string) => this.get<contract.FitAnswer>("/estimate", { digest });
   plan = (tier: string, digest: string) => this.get<contract.RoomPlan>("/plan", { tier, digest });
 
   refresh = () => this.post("/refresh", {});

@@ -152,6 +152,7 @@ export interface Status {
   tiers: Tiers;
   transfers: Transfer[];
   gpus: Gpu[] | null;
+  on_devices: DeviceModels[];
   queue: Queue;
   totals: Totals;
   savings: Savings;
@@ -171,6 +172,7 @@ export interface Tick {
   transfers: Transfer[];
   more_transfers: number;
   gpus: Gpu[] | null;
+  on_devices: DeviceModels[];
   queue: Queue;
   totals: Totals;
   hit_rate: number | null;
@@ -201,6 +203,35 @@ export interface Row {
   loading: boolean;
   storage_class: string;
   listed: boolean;
+  /** whether it fits, where that was asked before; null: not asked yet, or no folder of which anybody could say */
+  fit: Verdict | null;
+}
+
+export interface Verdict {
+  kind: "whole" | "evict" | "offload" | "no" | "unknown";
+  device: string;
+  needed_bytes: number;
+  left_bytes: number;
+  going: string[];
+  freed_bytes: number;
+  offload_bytes: number;
+  step_seconds: number | null;
+  missing_bytes: number;
+  reason: string;
+}
+
+export interface FitAnswer {
+  estimate: { architecture: string | null; problem: string; loaded_bytes: number; peak_bytes: number | null };
+  verdict: Verdict;
+}
+
+export interface DeviceModels {
+  device: string;
+  bytes: Record<string, Record<string, number>>;
+  models_bytes: number;
+  offloaded_bytes: number;
+  saved_bytes: number;
+  largest_free_bytes: number | null;
 }
 
 export interface ModelsPage {

@@ -177,11 +177,11 @@ export class Feed {
 
   private tick(tick: Tick): void {
     if (!this.status) return;
-    const { health, tiers, transfers, gpus, queue, totals, generation } = tick;
+    const { health, tiers, transfers, gpus, on_devices, queue, totals, generation } = tick;
     const moved = tick.last_event !== this.lastEvent || health.code !== this.status.health.code || generation !== this.generation;
     this.generation = generation;
     const savings = { ...this.status.savings, hit_rate: tick.hit_rate };
-    this.status = { ...this.status, now_s: tick.now_s, health, tiers, transfers, gpus, queue, totals, generation, savings };
+    this.status = { ...this.status, now_s: tick.now_s, health, tiers, transfers, gpus, on_devices, queue, totals, generation, savings };
     this.moreTransfers = tick.more_transfers;
     this.skew = tick.now_s - Date.now() / 1000;
     this.take(tick.events);

@@ -2,7 +2,7 @@
 
 import { css, html, nothing, type TemplateResult } from "lit";
 import { Part, define } from "./element";
-import type { Gpu } from "./contract";
+import type { DeviceModels, Gpu } from "./contract";
 import { texts } from "./i18n";
 import { meter, meterStyles } from "./meter";
 import { bytesPair } from "./units";
@@ -82,7 +82,30 @@ export class Gpus extends Part {
     </div>`;
   }
 
+  /** What lies on a device: "diffusion model 5.1 GB float16", what is offloaded, what precision saves. */
+  private models(one: DeviceModels): TemplateResult {
+    const parts = Object.entries(one.bytes).flatMap(([kind, dtypes]) =>
+      Object.entries(dtypes).map(([dtype, size]) => ({ kind: this.t(`component.${kind}`), size: this.bytes(size), dtype })),
+    );
+    const more = (["offloaded", "saved", "largest_free"] as const).flatMap((name) => {
+      const value = one[`${name}_bytes`];
+      return value ? [[this.t(`gpu.${name}`), this.bytes(value)] as const] : [];
+    });
+    return html`<div class="card" data-device=${one.device}>
+      <p class="title">${this.t("gpu.onDevice", { device: one.device, size: this.bytes(one.models_bytes) })}</p>
+      <p class="plain">
+        ${parts.map(({ kind, size, dtype }) => html`<span><span class="muted">${kind}</span> ${size} <span class="muted">${dtype}</span></span>`)}
+        ${more.map(([name, size]) => html`<span><span class="muted">${name}</span> ${size}</span>`)}
+      </p>
+    </div>`;
+  }
+
   protected override render() {
+    const models = (this.feed.status?.on_devices ?? []).filter((one) => one.models_bytes || one.offloaded_bytes);
+    return html`${this.cards()}${models.map((one) => this.models(one))}`;
+  }
+
+  private cards() {
     const gpus = this.feed.status?.gpus;
     if (gpus === null || gpus === undefined) return html`<p class="muted">${this.t("gpu.looking")}</p>`;
     if (!gpus.length) return html`<p class="muted">${this.t("gpu.none")}</p>`;

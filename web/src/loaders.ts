@@ -5,6 +5,7 @@ import type { Actions } from "./actions";
 import { isLoaderInput, type Catalog } from "./catalog";
 import { setting, type App, type GraphNode, type Widget } from "./comfy";
 import type { Row } from "./contract";
+import { shortFit } from "./fit";
 import { texts } from "./i18n";
 import { bytes, visible } from "./units";
 
@@ -19,7 +20,8 @@ const drawn = new WeakSet<App>();
 /** "☁ sdxl.safetensors · 6.9 GB · SSD" */
 export function labelOf(row: Row): string {
   const nearest = row.tiers[0];
-  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...(nearest ? [texts.get(`tier.${nearest}`)] : [])].join(" · ");
+  const fit = shortFit(row.fit);
+  return ["☁ " + visible(row.name), bytes(texts.locale, row.size_bytes), ...(nearest ? [texts.get(`tier.${nearest}`)] : []), ...(fit ? [fit] : [])].join(" · ");
 }
 
 function listsNames(widget: Widget): boolean {
@@ -39,6 +41,7 @@ export function labelCombos(app: App, node: object, catalog: Catalog): void {
     widget.options.getOptionLabel = (value) => {
       const name = String(value ?? "");
       const row = setting(app, "ModelStream.Labels", true) ? catalog.find(name, widget.name) : undefined;
+      if (row && widget.value === value) catalog.askFit(row);
       return row ? labelOf(row) : name;
     };
   }

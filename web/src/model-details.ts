@@ -4,14 +4,16 @@ import { css, html, nothing, type PropertyValues, type TemplateResult } from "li
 import { Part, define } from "./element";
 import { reasonOf } from "./actions";
 import { Away, Refused } from "./client";
-import type { RoomPlan, Row, TierName } from "./contract";
+import type { FitAnswer, RoomPlan, Row, TierName } from "./contract";
+import { canAsk, fitText } from "./fit";
 import { glyph } from "./glyphs";
 import { visible } from "./units";
 
 export class Details extends Part {
-  static override properties = { ...Part.properties, row: { attribute: false }, plan: { state: true }, problem: { state: true } };
+  static override properties = { ...Part.properties, row: { attribute: false }, plan: { state: true }, fit: { state: true }, problem: { state: true } };
   declare row: Row;
   declare plan: RoomPlan | undefined;
+  declare fit: FitAnswer | undefined;
   declare problem: string | undefined;
 
   static override styles = [
@@ -70,7 +72,27 @@ export class Details extends Part {
   protected override willUpdate(changes: PropertyValues): void {
     super.willUpdate(changes);
     const before = changes.get("row") as Row | undefined;
-    if (before && before.digest !== this.row.digest) this.plan = this.problem = undefined;
+    if (before && before.digest !== this.row.digest) this.plan = this.fit = this.problem = undefined;
+  }
+
+  private async askFit(): Promise<void> {
+    const asked = this.row.digest;
+    try {
+      const answer = await this.feed.client.estimate(asked);
+      if (asked !== this.row.digest) return;
+      this.fit = answer;
+      this.problem = undefined;
+    } catch (error) {
+      if (!(error instanceof Away || error instanceof Refused)) throw error;
+      this.problem = reasonOf(error);
+    }
+  }
+
+  private fitting(answer: FitAnswer): TemplateResult {
+    const { verdict, estimate } = answer;
+    const tone = verdict.kind === "no" ? "bad" : verdict.kind === "offload" || verdict.kind === "unknown" ? "warn" : "";
+    const facts = [estimate.architecture ?? this.t("fit.noArchitecture"), ...(estimate.loaded_bytes ? [this.t("fit.loaded", { size: this.bytes(estimate.loaded_bytes) })] : [])];
+    return html`<p class="plan ${tone}" data-fit=${verdict.kind}>${fitText(verdict)}<br /><span class="muted">${facts.join(" · ")}</span></p>`;
   }
 
   private async askPlan(tier: "ssd" | "ram"): Promise<void> {
@@ -139,9 +161,12 @@ export class Details extends Part {
         ${row.tiers.includes("ssd")
           ? html`<button type="button" @click=${() => this.actions.verify(target)}>${glyph("shield")}${this.t("act.verify")}</button>`
           : html`<button type="button" @click=${() => this.askPlan("ssd")}>${glyph("info")}${this.t("act.plan")}</button>`}
+        ${canAsk(row) ? html`<button type="button" @click=${() => this.askFit()}>${glyph("info")}${this.t("act.fit")}</button>` : nothing}
         ${row.tiers.map((tier) => this.evictButton(tier))}
       </div>
-      ${this.problem ? html`<p class="plan bad">${this.problem}</p>` : nothing}${this.plan ? this.room(this.plan) : nothing}`;
+      ${this.problem ? html`<p class="plan bad">${this.problem}</p>` : nothing}${this.plan ? this.room(this.plan) : nothing}${this.fit
+        ? this.fitting(this.fit)
+        : nothing}`;
   }
 }
 

@@ -5,6 +5,7 @@ import { repeat } from "lit/directives/repeat.js";
 import { Part, define, remember, remembered } from "./element";
 import { reasonOf } from "./actions";
 import type { Row } from "./contract";
+import { fitText } from "./fit";
 import { glyph } from "./glyphs";
 import { modelStyles } from "./model-styles";
 import { Pages, type Query } from "./pages";
@@ -239,7 +240,9 @@ export class Models extends Part {
         ${row.leased ? html`<span class="pill">${this.t("models.inUse")}</span>` : nothing}
       </div>
       <div role="cell" class="where">${this.chips(row)}</div>
-      <div role="cell" class="size">${this.bytes(row.size_bytes)}</div>
+      <div role="cell" class="size ${row.fit?.kind === "no" ? "bad" : row.fit?.kind === "offload" ? "warn" : ""}" title=${row.fit ? fitText(row.fit) : nothing}>
+        ${this.bytes(row.size_bytes)}
+      </div>
       <div role="cell" class="used muted">${row.last_used_s === null ? this.t("models.never") : this.ago(row.last_used_s)}</div>
       <div role="cell" class="uses muted">${this.n("models.uses", row.uses)}</div>
       <div role="cell" class="acts">
