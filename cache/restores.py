@@ -29,7 +29,7 @@ from ..storage.events_restore import NO_PRICE, RestoreFailed, RestoreFinished, R
 from ..storage.objects import RemoteObject
 from ..storage.origin import Origin
 from ..storage.prices import Prices, load_prices
-from ..storage.restore import ARCHIVED, ARCHIVES, ArchiveState, archive_state, ask_back, expected_s, restore_cost
+from ..storage.restore import ARCHIVED, ARCHIVES, ONGOING, ArchiveState, archive_state, ask_back, expected_s, restore_cost
 from .restore_words import RestoreProgress, refused, under_way
 from .restores_asked import Asked, AskedBack
 
@@ -141,23 +141,14 @@ class Restores:
             raise refused(
                 obj, state, self.expected_s(obj, state), f"asking it back would cost {_money(cost)}, max_cost is {settings.max_cost:g}"
             )
-        phase = ask_back(origin, obj.id.key, state, days=settings.days, tier=settings.tier)
-        at_s = self._wall_clock()
-        if phase != ARCHIVED:
-            self.asked.add(Asked(obj.origin, obj.id.key, at_s, settings.tier, settings.days))
+        phase, ours = ask_back(origin, obj.id.key, state, days=settings.days, tier=settings.tier)
         expected = self.expected_s(obj, state)
-        self._bus.emit(
-            RestoreStarted(
-                obj.subject,
-                state.size_bytes,
-                state.storage_class,
-                settings.tier,
-                settings.days,
-                expected,
-                NO_PRICE if cost is None else cost,
-                True,
-            )
-        )
+        if ours:
+            self.asked.add(Asked(obj.origin, obj.id.key, self._wall_clock(), settings.tier, settings.days))
+        if ours or phase == ONGOING:
+            paid = cost if ours and cost is not None else NO_PRICE
+            told = (state.storage_class, settings.tier, settings.days, expected, paid, ours)
+            self._bus.emit(RestoreStarted(obj.subject, state.size_bytes, *told))
         return ArchiveState(phase, state.storage_class, state.size_bytes, state.etag, state.expires_s)
 
     def cost(self, obj: RemoteObject, state: ArchiveState) -> float | None:
@@ -166,7 +157,8 @@ class Restores:
     def expected_s(self, obj: RemoteObject, state: ArchiveState) -> float:
         """With the tier that it was asked back with, where that is known."""
         known = self.asked.of(obj.origin, obj.id.key)
-        return expected_s(self._load_prices(), self._preset(obj), state.storage_class, known.tier if known else self.settings.tier)
+        tier = known.tier if known and state.phase != ARCHIVED else self.settings.tier
+        return expected_s(self._load_prices(), self._preset(obj), state.storage_class, tier, state.size_bytes)
 
     def progress(self, obj: RemoteObject, state: ArchiveState) -> RestoreProgress:
         known, expected = self.asked.of(obj.origin, obj.id.key), self.expected_s(obj, state)

@@ -36,6 +36,7 @@ modelstream restore --status
 
 AT_ONCE = 8
 POLL_S = 0.2
+EXPIRING_S = 24 * 3600.0
 
 T = TypeVar("T")
 
@@ -249,7 +250,8 @@ def _cells(row: Row, options: argparse.Namespace) -> tuple[str, ...]:
     words = {"readable": "can be read", "archived": "archived", "ongoing": "being restored", "restored": "restored"}
     said = "failed" if row.error is not None else words[state.phase]
     if state.phase == "restored" and state.expires_s:
-        said = f"until {time_text(state.expires_s)}"
+        left_s = state.expires_s - time.time()
+        said = f"until {time_text(state.expires_s)}" if left_s > EXPIRING_S else f"expires in {duration_text(max(0.0, left_s))}"
     left_s = max(0.0, row.expected_s - (time.time() - row.asked_s if row.asked_s else 0.0)) if row.expected_s else 0.0
     most = duration_text(left_s) if left_s and not state.can_be_read else ""
     cost = "" if state.can_be_read else "?" if row.cost is None else f"{row.cost:.2f}"

@@ -238,7 +238,7 @@ class Origin:
                 self._client = self._new_client()
             return self._client
 
-    def _new_client(self, *, read_timeout_s: float = 0.0, connections: int = 2) -> Any:
+    def _new_client(self, *, read_timeout_s: float = 0.0, connections: int = 8) -> Any:
         from botocore import UNSIGNED
         from botocore.config import Config as BotoConfig
 

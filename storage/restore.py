@@ -78,8 +78,8 @@ def phase_of(storage_class: str, restore: str | None, archive_status: str | None
         return RESTORED, 0.0
 
 
-def ask_back(origin: Origin, key: str, state: ArchiveState, *, days: int, tier: str) -> str:
-    """Starts the restore, or lets a restored copy stay longer.  The phase afterwards, ONGOING where somebody was faster.
+def ask_back(origin: Origin, key: str, state: ArchiveState, *, days: int, tier: str) -> tuple[str, bool]:
+    """Starts the restore, or lets a restored copy stay longer.  (the phase afterwards, whether it was this request that did it).
 
     Raises ModelStreamError.
     """
@@ -91,8 +91,8 @@ def ask_back(origin: Origin, key: str, state: ArchiveState, *, days: int, tier: 
     try:
         origin.control().restore_object(Bucket=origin.bucket, Key=key, RestoreRequest=request)
     except Exception as error:
-        return _not_asked(origin, key, error, tier)
-    return RESTORED if state.phase == RESTORED else ONGOING
+        return _not_asked(origin, key, error, tier), False
+    return RESTORED if state.phase == RESTORED else ONGOING, True
 
 
 def _not_asked(origin: Origin, key: str, error: Exception, tier: str) -> str:
@@ -127,10 +127,12 @@ def archive_row(prices: Prices, preset: str, storage_class: str, tier: str) -> P
     return next((c for c in rows if c.restore_tier == tier), None)
 
 
-def expected_s(prices: Prices, preset: str, storage_class: str, tier: str) -> float:
+def expected_s(prices: Prices, preset: str, storage_class: str, tier: str, size_bytes: int = 0) -> float:
     """The longest that the provider names; 0 where nobody says."""
     row = archive_row(prices, preset, storage_class, tier)
-    return row.restore_s if row else 0.0
+    if row is None or (row.restore_max_bytes and size_bytes > row.restore_max_bytes):
+        return 0.0
+    return row.restore_s
 
 
 def restore_cost(prices: Prices, preset: str, state: ArchiveState, settings: RestoreConfig) -> float | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ModelStreamError, ObjectArchived, ObjectChanged, TransferCancelled
-from .provider_table import LIFECYCLE
+from .provider_table import LIFECYCLE, provider_of
 from .tier_copy import Mover
 from .tier_lifecycle import TagMover
 from .tier_plan import Move, TierPlan
@@ -113,6 +113,7 @@ class Applier:
         self._held = held
         self._stopped = stopped
         self._copied = copied
+        self._halted = False
         self._mover = mover
         self._movers: dict[str, Mover] = {}
         self._taggers: dict[str, TagMover] = {}
@@ -125,7 +126,7 @@ class Applier:
             def remember(key: str, upload_id: str, name: str = name) -> None:
                 self._journal.upload(name, key, upload_id)
 
-            self._movers[name] = self._mover(origin, remember=remember, left=left, stopped=self._stopped)
+            self._movers[name] = self._mover(origin, remember=remember, left=left, stopped=self._stops)
             classes = {move.to_class for move in plan.moves if move.origin == name and move.way == LIFECYCLE}
             if classes:
                 self._taggers[name] = TagMover(origin)
@@ -133,14 +134,21 @@ class Applier:
         todo = iter(plan.moves)
         running: set[Future[Outcome]] = set()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="modelstream-tier") as pool:
-            while True:
-                while len(running) < AT_ONCE and not self._stopped() and (move := next(todo, None)) is not None:
-                    running.add(pool.submit(self._one, move))
-                if not running:
-                    break
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in ended)
+            try:
+                while True:
+                    while len(running) < AT_ONCE and not self._stops() and (move := next(todo, None)) is not None:
+                        running.add(pool.submit(self._one, move))
+                    if not running:
+                        break
+                    ended, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in ended)
+            except BaseException:
+                self._halted = True  # Ctrl-C: what is being copied ends with its part, and the journal knows where to go on
+                raise
         yield from (Outcome(move, STOPPED) for move in todo)
+
+    def _stops(self) -> bool:
+        return self._halted or self._stopped()
 
     def _one(self, move: Move) -> Outcome:
         outcome = self._tried(move)
@@ -148,6 +156,9 @@ class Applier:
         return outcome
 
     def _tried(self, move: Move) -> Outcome:
+        origin = self._origins[move.origin]
+        if not move.key.startswith(origin.prefix) or not provider_of(origin.profile.preset).level_of(move.to_class):
+            return Outcome(move, FAILED, "no plan of this configuration moves that")
         held = self._held(move)
         if held:
             return Outcome(move, HELD, held)

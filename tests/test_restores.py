@@ -170,6 +170,7 @@ def test_who_asks_at_the_same_moment_is_told_that_it_is_under_way_and_waits(serv
         state = rig.parts.restores.look(obj)
         rig.direct.restore_object(Bucket=server.bucket, Key=KEY, RestoreRequest={"Days": 1})
         assert rig.parts.restores.ask(obj, state).phase == ONGOING
+        assert [event.ours for event in events_of(rig, RestoreStarted)] == [False]
 
 
 @needs_archive
@@ -339,6 +340,7 @@ def test_durations_are_those_of_the_price_list():
     assert expected_s(prices, "aws", "GLACIER", "Standard") == 5 * 3600
     assert expected_s(prices, "aws", "DEEP_ARCHIVE", "Bulk") == 48 * 3600
     assert expected_s(prices, "", "GLACIER", "Expedited") == 300
+    assert expected_s(prices, "", "GLACIER", "Expedited", 7_000_000_000) == 0, "nobody says for large ones"
     assert expected_s(prices, "aws", "DEEP_ARCHIVE", "Expedited") == 0
     assert [duration(s) for s in (20, 300, 5400, 18_000)] == ["20 s", "5 min", "2 h", "5 h"]
 

@@ -256,7 +256,8 @@ def test_pins_and_leases_are_not_touched_by_plan_or_apply(seaweed: Seaweed, buck
     assert sorted(classes(seaweed, bucket)) == ["GLACIER_IR"] * 3 + ["STANDARD"] * 2
 
 
-def test_a_plan_that_was_killed_in_the_middle_goes_on_where_it_was(seaweed: Seaweed, bucket: str, line: CommandLine, tmp_path: Path):
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_plan_that_was_ended_in_the_middle_goes_on_where_it_was(seaweed: Seaweed, bucket: str, line: CommandLine, end: signal.Signals):
     s3, body = seaweed.client(), made_up("killed", 26 * MIB)
     put_parts(s3, bucket, "checkpoints/large.safetensors", body)
     with FaultProxy(seaweed.host, seaweed.port) as proxy:
@@ -268,9 +269,11 @@ def test_a_plan_that_was_killed_in_the_middle_goes_on_where_it_was(seaweed: Seaw
         process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
         assert gate.reached.wait(60)
         assert eventually(lambda: len([c for c in classes(seaweed, bucket) if c == "GLACIER_IR"]) == 5, within_s=30)
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.send_signal(end)
+        if end is signal.SIGKILL:
+            process.wait(10)
         gate.release.set()
+        assert process.wait(20) == (130 if end is signal.SIGINT else -end)
         assert len(s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
         begun = len(proxy.requests("POST", "large.safetensors"))
         done = line("apply", "--yes", "--json")
@@ -302,6 +305,16 @@ def test_a_price_list_with_nonsense_is_refused_by_the_name_of_its_key(line: Comm
         ended = line(*words)
         assert ended.code == 2
         assert "classes[3].retrieve_per_gb" in ended.err
+
+
+def test_a_plan_that_names_what_is_not_this_origins_or_not_its_providers_is_not_carried_out(seaweed: Seaweed, bucket: str):
+    s3 = seaweed.client()
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x" * 2000)
+    plan = planned(origin_of(seaweed, bucket))
+    inside = Origin(dataclasses.replace(origin_of(seaweed, bucket).config, prefix="models/"))
+    other = dataclasses.replace(plan, moves=(dataclasses.replace(plan.moves[0], to_class="NEARLINE"),))
+    assert applied(inside, plan) == applied(origin_of(seaweed, bucket), other) == {"failed": 1}
+    assert "StorageClass" not in s3.head_object(Bucket=bucket, Key="a")
 
 
 def test_apply_without_a_plan_says_so(line: CommandLine):
