@@ -12,7 +12,7 @@ from .processes import ROOT
 from .report import Report
 
 NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel", "telemetry")
-NAMES += ("push",)
+NAMES += ("push", "fit")
 MODULES = {"import": "start"}
 """where a module is not called as its benchmark"""
 

@@ -28,6 +28,7 @@ from .zones import FrontCheck
 
 WAITING_MAX_BYTES = 192 << 20
 """complete and not yet converted: how far conversion may fall behind the network before the receivers wait for it"""
+FORGET_BYTES = 8 << 20
 POLL_S = 0.05
 
 
@@ -65,6 +66,7 @@ class SourceStream:
         self._left: list[int] = []
         self._complete = bytearray()
         self._released = 0
+        self._forgotten_bytes = 0
         self._waiting_bytes = 0
         self._crcs: dict[str, int] = {}
         self._readers: list[Reader] = []
@@ -191,21 +193,23 @@ class SourceStream:
                     self._waiting_bytes += end - start
             index += 1
 
-    def _release(self) -> range:
-        """Which tensors nobody will take any more."""
+    def _release(self) -> Extent | None:
+        """What nobody will take any more, in whole blocks: huge pages that are given back whole cost least."""
         upto = min((reader.position for reader in self._readers), default=self._released)
-        gone = range(self._released, upto)
+        self._waiting_bytes -= sum(end - start for start, end, _ in self._order[self._released : upto])
         self._released = max(self._released, upto)
-        self._waiting_bytes -= sum(self._order[i][1] - self._order[i][0] for i in gone)
         self._condition.notify_all()
-        return gone
+        at_end = self._released == len(self._order)
+        first = self._forgotten_bytes
+        last = len(self._view or b"") if at_end else self._order[self._released][0] // FORGET_BYTES * FORGET_BYTES
+        self._forgotten_bytes = max(first, last)
+        return Extent(first, last - first, 0) if last > first else None
 
-    def _forget(self, indexes: range) -> None:
+    def _forget(self, gone: Extent | None) -> None:
         """Without the condition: the system takes a moment for it."""
         memory = self._memory
-        for index in indexes if memory is not None else ():
-            assert memory is not None
-            memory.forget(self._order[index][0], self._order[index][1])
+        if memory is not None and gone is not None:
+            memory.forget(gone.offset, gone.end)
 
 
 class Reader:

@@ -17,7 +17,7 @@ from rig.checkpoints import comfyui_path
 INSIDE = Path(__file__).parent / "inside_comfy"
 
 
-@pytest.mark.parametrize("name", ["names", "loads", "own_reader", "lookahead"])
+@pytest.mark.parametrize("name", ["names", "loads", "own_reader", "lookahead", "precision"])
 def test_the_seams_hold_over_comfyuis_own_modules(name: str) -> None:
     environment = {**os.environ, "COMFYUI_PATH": str(comfyui_path())}
     command = [
