@@ -55,6 +55,7 @@ class Journal:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._torn = False
         self.etags: dict[tuple[str, str], str] = {}
         """of what was moved: a copy may have another ETag than its original"""
         self.uploads: dict[tuple[str, str], str] = {}
@@ -76,7 +77,9 @@ class Journal:
     def _read(self) -> Iterator[tuple[str, str, str, str]]:
         if self._path is None or not self._path.exists():
             return
-        for line in self._path.read_text("utf-8", "replace").splitlines():
+        text = self._path.read_text("utf-8", "replace")
+        self._torn = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
             try:
                 origin, key, what, value = json.loads(line)
             except (ValueError, TypeError):
@@ -90,7 +93,9 @@ class Journal:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(fd, "ab") as file:
-                file.write(json.dumps(fact).encode() + b"\n")
+                # a line that a killed process began stays a line of its own
+                file.write(b"\n" * self._torn + json.dumps(fact).encode() + b"\n")
+                self._torn = False
                 file.flush()
                 os.fsync(fd)
 

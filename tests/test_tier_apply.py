@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ import pytest
 from boto3.s3.transfer import TransferConfig as UploadConfig
 
 from modelstream.cache.pins import Pin, Pins
+from modelstream.cache.policy_history import HALF_LIVES, Remembered
 from modelstream.cache.state_file import StateFile
+from modelstream.cache.usage_history import UsageHistory
 from modelstream.storage.config import Config
 from modelstream.storage.errors import ModelStreamError, ObjectArchived, ObjectChanged
 from modelstream.storage.origin import Origin, open_origins
@@ -59,8 +62,6 @@ def origin_of(server: Any, bucket: str, **more: str) -> Origin:
 
 def planned(origin: Origin, text: str = "[tiering]\nmin_saving = 0\n", *, versioned: bool = False) -> TierPlan:
     """Everything in the bucket, seen from a year ahead, so that all of it is old and idle; sizes are small, so nothing is too little."""
-    import time
-
     read = Config.from_text(text)
     place, objects = Place("o", "aws", "", versioned), [obj for page in origin.list_pages() for obj in page]
     now_s = time.time() + FAR_S
@@ -223,6 +224,16 @@ def test_plan_then_apply_then_nothing_is_left_to_do(seaweed: Seaweed, bucket: st
     assert again.code == 0
     assert {row["state"] for row in again.json["outcomes"]} == {"already"}
     assert line("plan", "--json").json["plan"]["moves"] == []
+
+
+def test_how_often_an_object_was_used_here_is_what_a_plan_goes_by(seaweed: Seaweed, bucket: str, line: CommandLine):
+    objects = {obj.id.key: obj for page in origin_of(seaweed, bucket).list_pages() for obj in page}
+    busy = objects["checkpoints/3.safetensors"]
+    with UsageHistory(line.comfyui / "user" / "__modelstream" / "usage", "ssd") as history:
+        history.store([Remembered(busy.id.digest, busy.size_bytes, 1.0, (1.0,) * len(HALF_LIVES), 0, time.time(), 500)])
+    reads = {move["key"]: move["reads_per_month"] for move in line("plan", "--json").json["plan"]["moves"]}
+    assert 400 < reads.pop(busy.id.key) <= 501
+    assert max(reads.values()) < 1
 
 
 def test_pins_and_leases_are_not_touched_by_plan_or_apply(seaweed: Seaweed, bucket: str, line: CommandLine):

@@ -18,6 +18,7 @@ from modelstream.storage.errors import ConfigError
 from modelstream.storage.objects import ObjectId, RemoteObject
 from modelstream.storage.prices import load_prices
 from modelstream.storage.provider_table import LEVELS, PROVIDERS, provider_of
+from modelstream.storage.tier_apply import MOVED, Journal, Outcome
 from modelstream.storage.tier_lifecycle import RULE, rule_for, with_rules
 from modelstream.storage.tier_plan import TierPlan, read_plan, to_json
 from modelstream.storage.tier_rules import DAY_S, Place, Rules, Used, a_month, current, reads_per_month
@@ -254,6 +255,25 @@ def test_a_file_that_no_plan_wrote_is_refused(tmp_path, text):
     with pytest.raises(ConfigError) as caught:
         read_plan(path, ["o"])
     assert "plan.json" in str(caught.value)
+
+
+# -- the journal ---------------------------------------------------------------------------------------------------------------
+@given(st.integers(0, 2000))
+def test_a_journal_that_was_cut_off_anywhere_tells_no_more_than_was_written(tmp_path_factory, cut):
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    journal = Journal(path)
+    plan = a_plan()
+    journal.upload("o", "large", "upload-1")
+    for move in plan.moves:
+        journal.ended(Outcome(move, MOVED, etag="new"))
+    journal.upload("o", "large", "")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    read = Journal(path)
+    assert set(read.etags) <= {(move.origin, move.key) for move in plan.moves}
+    assert read.uploads.get(("o", "large"), "") in ("", "upload-1")
+    read.upload("o", "other", "upload-2")  # a torn line does not swallow the next
+    assert Journal(path).uploads.get(("o", "other")) == "upload-2"
 
 
 # -- rules of a bucket ---------------------------------------------------------------------------------------------------------
