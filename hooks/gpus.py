@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from ..telemetry.gpu import GpuFigures
@@ -30,28 +29,28 @@ def _of_amd(torch: Any) -> tuple[GpuFigures, ...]:
 
 
 def _one_of_amd(cuda: Any, index: int) -> GpuFigures:
-    memory, power_mw = _asked(cuda.mem_get_info, index), _asked(cuda.power_draw, index)
+    memory, power_mw = _asked(cuda, "mem_get_info", index), _asked(cuda, "power_draw", index)
     return GpuFigures(
         index,
         cuda.get_device_name(index),
         "amd",
         memory_used_bytes=None if memory is None else memory[1] - memory[0],
         memory_total_bytes=None if memory is None else memory[1],
-        utilization_percent=_asked(cuda.utilization, index),
-        temperature_c=_asked(cuda.temperature, index),
+        utilization_percent=_asked(cuda, "utilization", index),
+        temperature_c=_asked(cuda, "temperature", index),
         power_w=None if power_mw is None else power_mw / 1000,
     )
 
 
 def _of_apple(torch: Any) -> GpuFigures:
-    used = _asked(torch.mps.driver_allocated_memory)
-    total = _asked(torch.mps.recommended_max_memory)
+    used = _asked(torch.mps, "driver_allocated_memory")
+    total = _asked(torch.mps, "recommended_max_memory")
     return GpuFigures(0, "Apple GPU", "apple", memory_used_bytes=used, memory_total_bytes=total)
 
 
-def _asked(ask: Callable[..., Any], *args: Any) -> Any:
-    """None where this torch, driver or device does not tell (amdsmi is often missing)."""
+def _asked(module: Any, call: str, *args: Any) -> Any:
+    """None where this torch has no such call, or its driver or device does not tell (amdsmi is often missing)."""
     try:
-        return ask(*args)
+        return getattr(module, call)(*args)
     except Exception:  # any of many libraries may refuse in its own way
         return None

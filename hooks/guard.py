@@ -80,6 +80,8 @@ def refusal(facts: Facts, rules: Rules, *, changing: bool) -> Refusal | None:
     if facts.origin is not None and not _same_authority(facts.origin, facts.host or ""):
         return Refusal(403, "cross_origin", "the request comes from another origin")
     if rules.public and (changing or not rules.open_reading) and not _is_admin(facts, rules):
+        if not rules.admin_token:
+            return Refusal(403, "no_admin_token", "ComfyUI listens on the network and its owner has set no MODELSTREAM_ADMIN_TOKEN")
         return Refusal(403, "admin_token", "ComfyUI listens on the network: send the admin token as Authorization: Bearer")
     if not changing:
         return None

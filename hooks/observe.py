@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..storage import VERSION
 from ..storage.events import Event
 from ..storage.events_comfy import AlertCleared, AlertRaised, TelemetryDegraded
-from ..telemetry.alert_rules import CRITICAL
+from ..telemetry.alert_rules import CRITICAL, UNITS
 from ..telemetry.delivery import Delivery
 from ..telemetry.gpu import GpuProbe
 from ..telemetry.observatory import Sources, Telemetry
@@ -152,7 +152,8 @@ def _alert_message(event: AlertRaised | AlertCleared) -> dict[str, Any]:
     raised = isinstance(event, AlertRaised)
     alert = {"rule": event.rule, "severity": event.severity, "component": event.component, "subject": event.subject, "active": raised}
     if isinstance(event, AlertRaised):
-        alert |= {"value": event.value, "threshold": event.threshold, "message": event.message, "recommendation": event.recommendation}
+        alert |= {"value": event.value, "threshold": event.threshold, "unit": UNITS.get(event.rule, "")}
+        alert |= {"message": event.message, "recommendation": event.recommendation}
     return {"kind": "alert", "alert": alert}
 
 

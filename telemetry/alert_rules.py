@@ -199,3 +199,6 @@ RULES: tuple[Rule, ...] = (
         clear=1.0,
     ),
 )
+
+UNITS = {rule.name: rule.unit for rule in RULES}
+"""what the value and the threshold of each rule's alerts are measured in"""

@@ -2,8 +2,8 @@
 
 Lines go through the standard library's logger ``modelstream``.  Under ComfyUI the root logger prints them (its
 format is the bare message, its output is kept for the UI's log panel); without any root handler a handler of our
-own on stderr does, so a line is never printed twice.  structlog writes the JSON format, and is imported at its first line: with rich
-beside it that import takes 60 ms of ComfyUI's start, which lines for people do not need.
+own on stderr does, so a line is never printed twice.  structlog renders both formats, and is imported at the first
+line: with rich beside it that takes 60 ms, which a ComfyUI without a configuration, where nothing is logged, does not pay.
 """
 
 from __future__ import annotations
@@ -163,10 +163,6 @@ class EventLog:
             return
         fields = {name: _plain(getattr(event, name)) for name in kind.fields}
         said = {**kind.more, **{k: v for k, v in self._bound(event).items() if k not in fields}, **fields}
-        if not self._as_json:
-            line = _logfmt(self._redact(None, "", _printable(None, "", said)))
-            self._stdlib.log(kind.level, "%s", f"[modelstream] {kind.name} {line}".rstrip())
-            return
         if self._structlog is None:  # two threads may both build one: they are equal
             self._structlog = self._build()
         self._structlog.log(kind.level, kind.name, **said)
@@ -174,8 +170,12 @@ class EventLog:
     def _build(self) -> Any:
         import structlog
 
-        stamps = [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.stdlib.add_log_level]
-        chain: list[Any] = [*stamps, _printable, self._redact, structlog.processors.JSONRenderer()]
+        clean: list[Any] = [_printable, self._redact]
+        if self._as_json:
+            stamps = [structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.stdlib.add_log_level]
+            chain = [*stamps, *clean, structlog.processors.JSONRenderer()]
+        else:
+            chain = [*clean, _named(structlog.processors.LogfmtRenderer(bool_as_flag=False))]
         return structlog.wrap_logger(
             self._stdlib, processors=chain, wrapper_class=structlog.stdlib.BoundLogger, cache_logger_on_first_use=True
         )
@@ -206,15 +206,15 @@ def _printable(_: object, __: str, event: _EventDict) -> _EventDict:
     return event
 
 
-def _logfmt(fields: Mapping[str, Any]) -> str:
-    """name=value, quoted where it holds a blank, a quote or an equals sign."""
-    written = []
-    for name, value in fields.items():
-        text = "true" if value is True else "false" if value is False else "" if value is None else str(value)
-        if " " in text or "=" in text or '"' in text:
-            text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        written.append(f"{name}={text}")
-    return " ".join(written)
+def _named(render: Callable[[Any, str, _EventDict], str]) -> Callable[[Any, str, _EventDict], str]:
+    """`[modelstream] transfer_finished size_bytes=7`: whose line it is and what happened, as other lines of ComfyUI's log say it;
+    time and level are the handler's affair."""
+
+    def line(logger: Any, method: str, event: _EventDict) -> str:
+        name = event.pop("event")
+        return f"[modelstream] {name} {render(logger, method, event)}".rstrip()
+
+    return line
 
 
 def _attach(logger: logging.Logger, handler: logging.Handler) -> Callable[[], None]:

@@ -178,7 +178,9 @@ class Telemetry:
         running = self.executions.running() is not None
         watched = self._sources.watched()
         self._record(observation, wall_s)
-        if self._metrics.gpu and (running or watched) and now_s >= self._gpu_at_s:
+        # a card's alert ends by a look too, also when nobody else wants one any more
+        wanted = running or watched or any(alert.component == "gpu" for alert in self.alerts.active())
+        if self._metrics.gpu and wanted and now_s >= self._gpu_at_s:
             self._gpu_at_s = now_s + GPU_EVERY_S
             self._record_gpus(self._sources.gpu.look(), now_s, wall_s, running=running)
         self.costs.keeps(self._sources.origins, wall_s)

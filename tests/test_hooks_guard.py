@@ -88,7 +88,7 @@ def test_on_a_network_a_change_needs_the_admin_token(authorization: str | None, 
 def test_on_a_network_nobody_changes_anything_when_there_is_no_admin_token() -> None:
     refused = refusal(dataclasses.replace(GOOD, authorization="Bearer "), Rules(TOKEN, "", public=True), changing=True)
     assert refused is not None
-    assert refused.code == "admin_token"
+    assert refused.code == "no_admin_token"
 
 
 @pytest.mark.parametrize(

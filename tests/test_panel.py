@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rig import browser as rig_browser
-from rig.actions import upload_variant
+from rig.actions import change, upload_variant
 from rig.browser import AXE, NEWEST_FRONTEND, PanelPage, chromium
 from rig.checkpoints import models
 from rig.comfy import ComfyServer
@@ -44,8 +44,6 @@ FOCUSED_ROW = """() => {
 }"""
 NODE_MENU = """() => window.app.collectNodeMenuItems(window.made.node)
   .filter(item => item?.content?.startsWith('Model Stream')).map(item => item.submenu.options.map(option => option.content))"""
-VIOLATIONS = """async () => (await axe.run('modelstream-panel')).violations
-  .map(one => [one.impact, one.id, one.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary)])"""
 STRICT_API = """export const api = Object.assign(new EventTarget(),
   {clientId: 'strict', fetchApi: (route, options) => fetch('/api' + route, options)});"""
 HOSTILE = {
@@ -160,14 +158,13 @@ def test_a_streaming_load_appears_with_its_node_and_finishes_in_the_panel(shown)
     facts = transfer.inner_text()
     assert "MB/s" in facts and "waits" in facts, facts
     assert shown.health == "streaming"
-    badge = shown.page.locator("button:has(.pi-cloud-download)").first
-    assert "1" in badge.inner_text()
+    assert shown.badge == "1"
     server.wait(queued).expect()
     transfer.wait_for(state="detached", timeout=30_000)
     shown.only("slow-load")
     shown.until(lambda: {"RAM", "SSD"} <= set(tiers_of(shown, name).split(", ")), 30, lambda: tiers_of(shown, name))
     shown.until(lambda: f"Loaded {name}" in shown.text("modelstream-timeline"), 20)
-    shown.until(lambda: shown.page.locator("button:has(.pi-cloud-download)").first.inner_text().strip("Stream \n") == "", 20)
+    shown.until(lambda: shown.badge == "", 20)
 
 
 def test_prefetch_pin_and_evict_work_from_the_table_and_survive_a_reload(shown):
@@ -292,16 +289,41 @@ def test_a_bucket_that_is_away_is_said_as_a_sentence_and_as_an_alert_and_passes(
     shown.until(lambda: shown.find("modelstream-alerts li").count() == 0, 60, lambda: shown.text())
 
 
+def test_a_critical_alert_is_a_toast_in_every_browser_also_with_the_panel_closed(shown, proxy):
+    shown.close_panel()
+    shown.until(lambda: shown.toasts() == [], 30, shown.toasts)
+    proxy.on(CutBefore(), times=None, method=None)
+    try:
+        change(shown.server, "refresh")
+        shown.until(lambda: any("could not be listed" in text for text in shown.toasts()), 90, shown.toasts)
+        said = next(text for text in shown.toasts() if "could not be listed" in text)
+        assert re.search(r"“bucket” could not be listed for [\d.]+ (s|sec|min)\b", said), said
+        assert "Check the network and the endpoint" in said
+        assert shown.badge == "!"
+        shown.open()
+        shown.until(lambda: shown.find("modelstream-alerts [data-rule=origin_down]").count() == 1, 20)
+        assert shown.find("modelstream-alerts .bad").count() == 1
+        found = shown.serious() if AXE.is_file() else []
+    finally:
+        proxy.clear()
+    change(shown.server, "refresh")
+    shown.until(lambda: shown.badge != "!", 60, lambda: shown.badge)
+    shown.until(lambda: shown.health == "ok", 60, lambda: shown.text())
+    assert found == []
+
+
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: npm ci")
-@pytest.mark.parametrize("width", [280, 420])
-def test_axe_finds_nothing_serious(shown, width):
-    shown.open(width).open_all_sections()
-    shown.find("[data-index='0'] [data-control=name]").click()
-    shown.find("modelstream-details").wait_for()
-    shown.page.add_script_tag(path=str(AXE))
-    found = shown.page.evaluate(VIOLATIONS)
-    shown.find("modelstream-details").get_by_role("button", name="Close").click()
-    assert [violation for violation in found if violation[0] in ("serious", "critical")] == []
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(shown, theme):
+    shown.use_theme(theme)
+    for width in (1000, 420, 280):
+        shown.open(width).open_all_sections()
+        assert shown.panel.get_attribute("theme") == theme
+        shown.find("[data-index='0'] [data-control=name]").click()
+        shown.find("modelstream-details").wait_for()
+        found = shown.serious()
+        shown.find("modelstream-details").get_by_role("button", name="Close").click()
+        assert found == [], width
 
 
 def test_the_panel_needs_no_right_to_make_html_from_text(shown):

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rig.checkpoints import ROOT, models
 from rig.comfy import Answer, ComfyServer
 from rig.invariants import eventually
+from rig.nvml.pynvml import Card
 from rig.processes import free_ports
 from rig.prometheus import CHECKER, PROGRAM, Prometheus
 from rig.seaweed import Seaweed
@@ -62,7 +63,12 @@ class Routes:
 
 
 @pytest.fixture(scope="module")
-def comfy(seaweed: Seaweed) -> Iterator[ComfyServer]:
+def card(tmp_path_factory: pytest.TempPathFactory) -> Card:
+    return Card(tmp_path_factory.mktemp("card"))
+
+
+@pytest.fixture(scope="module")
+def comfy(seaweed: Seaweed, card: Card) -> Iterator[ComfyServer]:
     name, s3 = "routes", seaweed.client()
     s3.create_bucket(Bucket=name)
     tiny, large = models("tiny"), models("tiny", depth=4)
@@ -79,7 +85,7 @@ def comfy(seaweed: Seaweed) -> Iterator[ComfyServer]:
         "[cost]\ngpu_per_hour = 3.6\negress_per_gb = { bucket = 0.09 }\n[alerts]\ndisk_free_gb = 0\nram_used = 0\n"
         'webhook = "http://127.0.0.1:9/canary-of-the-webhook"\n'
     )
-    with ComfyServer(config=seaweed.config_toml(bucket=name, more=more)) as server:
+    with ComfyServer(config=seaweed.config_toml(bucket=name, more=more), environment=card.environment) as server:
         assert eventually(lambda: server.get("/modelstream/status")["origins"][0]["listed_s"])
         assert eventually(lambda: server.get("/modelstream/status")["tiers"])
         yield server
@@ -462,15 +468,41 @@ def test_prometheus_scrapes_it_and_every_query_of_the_dashboard_has_data(routes:
 
 
 def queries(dashboard: dict[str, Any]) -> list[str]:
-    """What Grafana would ask, but for GPUs, which this machine may not have."""
-    found, in_gpu_row = [], False
-    for panel in dashboard["panels"]:
-        if panel["type"] == "row":
-            in_gpu_row = panel["title"].startswith("GPU")
-        elif not in_gpu_row:
-            found += [t["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*") for t in panel["targets"]]
-    assert len(found) > 25
-    return found
+    """What Grafana would ask."""
+    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    assert len(targets) > 30
+    return [target["expr"].replace("$__rate_interval", "1m").replace("$instance", ".*") for target in targets]
+
+
+def test_a_card_that_vanishes_under_a_running_comfyui_is_lost_an_alert_and_then_back(routes: Routes, card: Card) -> None:
+    def open_panel() -> dict[str, Any]:
+        return routes.post("panel", {"client_id": routes.server.client_id, "open": True})["tick"]
+
+    def state() -> str:
+        open_panel()
+        return next((gpu["state"] for gpu in routes.get("status")["gpus"] or ()), "")
+
+    def alerts() -> set[str]:
+        return {alert["rule"] for alert in routes.get("alerts")["active"]}
+
+    assert eventually(lambda: state() == "ok", 20)
+    card.does("full")
+    assert eventually(lambda: open_panel() and {"vram_warning", "vram_critical"} <= alerts(), 20)
+    card.does("gone")
+    assert eventually(lambda: state() == "lost" and "gpu_lost" in alerts(), 20)
+    (gpu,) = routes.get("status")["gpus"]
+    assert (gpu["name"], gpu["memory_used_bytes"], gpu["temperature_c"]) == ("NVIDIA L4", None, None)
+    found = metrics(routes.server)
+    assert found[("comfyui_gpu_health", (("gpu_id", "0"),))] == 0
+    assert not [name for name, _ in found if name == "comfyui_gpu_memory_bytes"]
+    routes.server.prompt(load_only("CheckpointLoaderSimple", ckpt_name="tiny.safetensors")).expect()
+    card.does("idle")
+    assert eventually(lambda: state() == "ok" and not {"gpu_lost", "vram_critical"} & alerts(), 40)
+    told = [t.values["alert"] for t in routes.server.listener.all("modelstream") if t.values["kind"] == "alert"]
+    began = {alert["rule"]: alert for alert in told if alert["active"]}
+    assert began.keys() >= {"vram_critical", "gpu_lost"}
+    assert began["vram_critical"]["unit"] == "ratio" and began["vram_critical"]["value"] == pytest.approx(0.97, abs=0.01)
+    routes.post("panel", {"client_id": routes.server.client_id, "open": False})
 
 
 @pytest.mark.skipif(CHECKER is None, reason="needs Debian's promtool")

@@ -53,6 +53,7 @@ from modelstream.telemetry.sampler import Sampler
 from modelstream.telemetry.series import NAMES, SPANS, Series
 from modelstream.telemetry.tally import OTHER, Tally
 from rig.invariants import eventually
+from rig.nvml.pynvml import Library
 
 NOW_S = 1_790_000_000.0
 GIB = 1 << 30
@@ -461,6 +462,20 @@ def test_an_origin_that_stays_down_is_told_after_its_time_and_the_thread_looks_a
     assert alerts_of(rig) == []
 
 
+def test_an_alert_of_a_card_ends_when_nobody_runs_or_looks_any_more() -> None:
+    rig = Rig()
+    rig.gpus = (dataclasses.replace(rig.gpus[0], temperature_c=95.0),)
+    rig.emit(ExecutionStart("p1", 0.0))
+    rig.look()
+    rig.emit(ExecutionComplete("p1", "success", 1.0, 1))
+    assert [e.rule for e in rig.told if isinstance(e, AlertRaised)] == ["gpu_temperature"]
+    assert rig.look(10) is not None
+    assert [a.rule for a in rig.telemetry.alerts.active()] == ["gpu_temperature"]
+    rig.gpus = (dataclasses.replace(rig.gpus[0], temperature_c=50.0),)
+    rig.look(10)
+    assert rig.telemetry.alerts.active() == ()
+
+
 def test_a_threshold_of_zero_and_enabled_false_switch_off() -> None:
     for toml in ("[alerts]\nqueue_depth = 0", "[alerts]\nenabled = false"):
         rig = Rig(Config.from_text(toml))
@@ -473,73 +488,12 @@ def test_a_threshold_of_zero_and_enabled_false_switch_off() -> None:
 # -- GPUs ------------------------------------------------------------------------------------------------------------------
 
 
-class NVMLError(Exception):
-    pass
-
-
-class NVMLError_NotSupported(NVMLError):
-    pass
-
-
-class NVMLError_GpuIsLost(NVMLError):
-    pass
-
-
-class Library:
-    """nvidia-ml-py's calls, with a driver that can go away.  The real one is read by the checks on a GPU machine."""
-
-    NVML_TEMPERATURE_GPU = 0
-
-    def __init__(self) -> None:
-        self.lost = self.gone = False
-        self.inits = self.asked = 0
-
-    def nvmlInit(self) -> None:
-        if self.gone:
-            raise NVMLError("no driver")
-        self.inits += 1
-
-    def nvmlShutdown(self) -> None:
-        if self.gone:
-            raise NVMLError("no driver")
-
-    def nvmlDeviceGetCount(self) -> int:
-        return 1
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
-
-    def nvmlDeviceGetName(self, handle: int) -> bytes:
-        return b"NVIDIA L4"
-
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
-        self.asked += 1
-        if self.lost or self.gone:
-            raise NVMLError_GpuIsLost
-        return type("Memory", (), {"used": 5, "total": 10})
-
-    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
-        return type("Rates", (), {"gpu": 40})
-
-    def nvmlDeviceGetTemperature(self, handle: int, kind: int) -> int:
-        return 61
-
-    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
-        raise NVMLError_NotSupported
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, handle: int) -> int:
-        return 72_000
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[int]:
-        return [1, 2]
-
-
 def test_a_figure_that_a_card_does_not_give_is_none_and_looks_are_shared() -> None:
     library, clock = Library(), Clock()
     probe = GpuProbe(nvml=lambda: library, clock=clock)
     assert probe.last is None
     (card,) = probe.look()
-    assert card == GpuFigures(0, "NVIDIA L4", "nvidia", "ok", 5, 10, 40.0, 61.0, None, 72.0, 2)
+    assert card == GpuFigures(0, "NVIDIA L4", "nvidia", "ok", 6 << 30, 24 << 30, 40.0, 61.0, None, 72.0, 2)
     probe.look()
     assert library.asked == 1
     clock.now_s += 1
@@ -551,13 +505,13 @@ def test_a_lost_card_is_said_to_be_lost_and_comes_back_after_a_reset() -> None:
     library, clock, told = Library(), Clock(), []
     probe = GpuProbe(nvml=lambda: library, clock=clock, told=lambda code, cause: told.append(code))
     probe.look()
-    library.lost = library.gone = True
+    library.state = "gone"
     for _ in range(30):
         clock.now_s += 1
         (card,) = probe.look()
         assert (card.state, card.name, card.memory_used_bytes) == ("lost", "NVIDIA L4", None)
     assert "gpu_lost" in told
-    library.lost = library.gone = False
+    library.state = "idle"
     clock.now_s += 11
     (card,) = probe.look()
     assert card.state == "ok"
@@ -569,7 +523,7 @@ def test_without_nvidia_the_others_are_asked_and_none_is_an_empty_tuple() -> Non
     apple = GpuFigures(0, "Apple GPU", "apple", memory_used_bytes=3)
     assert GpuProbe(lambda: (apple,), nvml=no_nvml).look() == (apple,)
     library = Library()
-    library.gone = True
+    library.state = "gone"
     assert GpuProbe(lambda: (apple,), nvml=lambda: library).look() == (apple,)
 
 

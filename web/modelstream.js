@@ -41,12 +41,16 @@ var Client = class {
     this.panel = (open) => this.post("/panel", { client_id: this.api.clientId ?? "", open });
     this.clear = (tier, confirm) => this.post("/clear", { tier, confirm });
   }
-  /** The owner's admin token, for a ComfyUI that listens on the network: kept for this browser tab only. */
+  /** The owner's admin token, for a ComfyUI that listens on the network: kept for this browser tab only; "" for none. */
   set adminToken(token) {
-    sessionStorage.setItem(ADMIN_KEY, token);
+    if (token) sessionStorage.setItem(ADMIN_KEY, token);
+    else sessionStorage.removeItem(ADMIN_KEY);
+  }
+  get adminToken() {
+    return sessionStorage.getItem(ADMIN_KEY) ?? "";
   }
   headers() {
-    const admin = sessionStorage.getItem(ADMIN_KEY);
+    const admin = this.adminToken;
     return admin ? { Authorization: `Bearer ${admin}` } : {};
   }
   async ask(route, options) {
@@ -153,7 +157,9 @@ var main_default = {
       away: "ComfyUI does not answer. The figures below are the last ones; this goes on by itself when it is back.",
       missing: "This ComfyUI runs without the server part of Model Stream. Its log says why it was not loaded.",
       locked: "This ComfyUI listens on the network. Enter the admin token of its owner:",
-      unlock: "Unlock"
+      unlock: "Unlock",
+      wrongToken: "ComfyUI did not accept this token.",
+      noToken: "This ComfyUI listens on the network and has no admin token, so nothing can be seen or changed from here. Set the environment variable MODELSTREAM_ADMIN_TOKEN (32 characters or more) and restart ComfyUI."
     },
     health: {
       not_configured: "Not set up yet.",
@@ -489,6 +495,7 @@ var main_default = {
       unknown_digest: "That model is no longer listed.",
       unknown_transfer: "That transfer has already ended.",
       admin_token: "This ComfyUI listens on the network: the admin token is needed.",
+      no_admin_token: "No admin token is set on this server.",
       busy: "Too much at once: try again in a moment.",
       unreachable: "does not answer"
     }
@@ -1314,6 +1321,8 @@ var Feed = class {
     this.moreTransfers = 0;
     /** of "refused": what the server said */
     this.failure = null;
+    /** of "locked": why the form is there (again) */
+    this.lock = "asked";
     this.listeners = /* @__PURE__ */ new Set();
     this.alertListeners = /* @__PURE__ */ new Set();
     this.panels = 0;
@@ -1402,13 +1411,21 @@ var Feed = class {
     this.attempts += 1;
     if (error instanceof Away) this.enter("away");
     else if (!(error instanceof Refused)) throw error;
-    else if (error.code === "admin_token") this.enter("locked");
+    else if (["admin_token", "no_admin_token"].includes(error.code)) this.locked(error.code);
     else if (error.status === 404) this.enter("missing");
     else this.enter("refused", error);
     if (this.phase !== "locked") this.later(wait);
   }
+  /** No figure of before stays: who may not read now must not go on seeing them.  A token that was refused is forgotten. */
+  locked(code) {
+    this.lock = code === "no_admin_token" ? "none" : this.client.adminToken ? "wrong" : "asked";
+    this.client.adminToken = "";
+    this.status = null;
+    this.events = [];
+    this.enter("locked");
+  }
   lost() {
-    if (this.phase === "live" || this.phase === "connecting") this.enter("away");
+    if (["live", "connecting", "locked"].includes(this.phase)) this.enter("away");
     if (this.wanted) this.later(RETRY_S[0]);
   }
   rest() {
@@ -2565,7 +2582,7 @@ var modelStyles = i`
     font-weight: 600;
     line-height: 16px;
     text-align: center;
-    color: var(--hue);
+    color: color-mix(in srgb, var(--hue) 76%, var(--ms-fg)); /* on the tint of a chosen row too */
     background: color-mix(in srgb, var(--hue) 16%, transparent);
   }
   .chip.vram {
@@ -8589,7 +8606,8 @@ var Panel = class extends Part {
         gap: 8px;
         padding: 12px;
       }
-      .locked label {
+      .locked label,
+      .locked p {
         flex-basis: 100%;
       }
       .locked input {
@@ -8666,11 +8684,17 @@ var Panel = class extends Part {
   locked() {
     const unlock = (event) => {
       event.preventDefault();
-      this.feed.unlock(String(new FormData(event.target).get("token") ?? "").trim());
+      const form = event.target;
+      this.feed.unlock(String(new FormData(form).get("token") ?? "").trim());
+      form.reset();
     };
-    return b2`<form class="locked" @submit=${unlock}>
+    if (this.feed.lock === "none") return b2`<p class="pad" data-lock="none">${this.t("phase.noToken")}</p>`;
+    const wrong = this.feed.lock === "wrong";
+    return b2`<form class="locked" data-lock=${this.feed.lock} @submit=${unlock}>
       <label for="token">${this.t("phase.locked")}</label>
-      <input id="token" name="token" type="password" autocomplete="off" required minlength="32" /><button type="submit">${this.t("phase.unlock")}</button>
+      <input id="token" name="token" type="password" autocomplete="off" required minlength="32" aria-invalid=${wrong} aria-describedby="wrong" />
+      <button type="submit">${this.t("phase.unlock")}</button>
+      <p id="wrong" class="bad" role="alert">${wrong ? this.t("phase.wrongToken") : A}</p>
     </form>`;
   }
   origins() {

@@ -17,6 +17,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr
 ARGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 NEWEST_FRONTEND = Path(sys.executable).parents[1] / "frontend-newest" / "comfyui_frontend_package" / "static"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+VIOLATIONS = """async () => (await axe.run('modelstream-panel')).violations
+  .map(one => [one.impact, one.id, one.nodes.map(node => node.target.join(' ') + ' ' + node.failureSummary)])"""
 LOADED = "() => window.app && window.app.graph && window.app.extensionManager && customElements.get('modelstream-panel')"
 REGISTERED = "() => { window.app.extensionManager.registerSidebarTab; return document.querySelector('.pi-cloud-download') !== null }"
 TEXT = """element => { const text = at => at.nodeType === Node.TEXT_NODE ? at.data
@@ -87,6 +89,11 @@ class PanelPage:
         self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
         self.load()
 
+    def use_theme(self, theme: str) -> None:
+        """The palette is a setting of the server's, read when the page loads."""
+        self.server.post("/settings/Comfy.ColorPalette", theme)
+        self.load()
+
     def load(self) -> None:
         self.page.goto(self.server.url)
         self.page.wait_for_function(LOADED, timeout=60_000)
@@ -113,6 +120,11 @@ class PanelPage:
     def health(self) -> str:
         return self.panel.locator("[data-health]").get_attribute("data-health") or ""
 
+    @property
+    def badge(self) -> str:
+        """What is written on the sidebar icon beside its label."""
+        return self.page.locator("button:has(.pi-cloud-download)").first.inner_text().replace("Stream", "").strip()
+
     def find(self, selector: str) -> Any:
         return self.panel.locator(selector)
 
@@ -132,12 +144,19 @@ class PanelPage:
         for button in self.panel.locator("modelstream-section h3 button[aria-expanded=false]").all():
             button.click()
 
+    def serious(self) -> list[Any]:
+        """What axe finds in the panel that is serious or critical."""
+        self.page.add_script_tag(path=str(AXE))
+        found = self.page.evaluate(VIOLATIONS)
+        return [violation for violation in found if violation[0] in ("serious", "critical")]
+
     def until(self, holds: Callable[[], bool], within_s: float, seen: Callable[[], object] = lambda: "") -> None:
         """Fails with what is seen instead."""
         assert eventually(holds, within_s), f"not within {within_s} s; seen: {seen()}"
 
     def toasts(self) -> list[str]:
-        return self.page.locator(".p-toast-message, [data-pc-name=toast] [role=alert]").all_inner_texts()
+        """What the frontend's messages say at this moment; newer frontends draw them another way."""
+        return self.page.locator(".p-toast-message, [data-testid=toast-viewport] > *").all_inner_texts()
 
     def _failed(self, text: str) -> None:
         if "modelstream" in text:  # the frontend has errors of its own

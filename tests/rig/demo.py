@@ -25,13 +25,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .actions import change, row_of, upload_variant
+from .actions import change, is_idle, row_of, upload_variant, wait_until
 from .checkpoints import ROOT, ModelSet, models
 from .comfy import ComfyServer, Refused, Run
 from .processes import ServerFailed
 from .seaweed import Seaweed
 from .tour import Step, Tour, rate_limit_mbit
-from .workflows import text_to_image
+from .workflows import load_only, text_to_image
 
 FLATTEST_IMAGE = 1.0
 """standard deviation of the pixels below which an image shows nothing"""
@@ -81,7 +81,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with contextlib.ExitStack() as parts:
-            report = run(parts, SIZES[asked.size], report_to_people=say, tour=asked.tour)
+            report = run(parts, SIZES[asked.size], report_to_people=say, tour=asked.tour, slowly=not asked.check)
             if not asked.check:
                 liven(report)
                 look(report.server, open_browser=not asked.no_browser)
@@ -126,8 +126,8 @@ class Report:
         return {"ok": True, "image": str(self.image), **figures, "source": source, **tour}
 
 
-def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any, *, tour: bool = False) -> Report:
-    """Everything up to the report.  ``parts`` ends what was started, whatever happens."""
+def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any, *, tour: bool = False, slowly: bool = True) -> Report:
+    """Everything up to the report.  ``parts`` ends what was started, whatever happens.  slowly: a tour is to be watched"""
     tell = report_to_people
     sets = [models(name) for name in telling(tell, "making", ("tiny",) if size.name == "tiny" else ("tiny", "sd15"))]
     tell("starting SeaweedFS, an S3 server, on this machine with keys made for this run")
@@ -142,7 +142,7 @@ def run(parts: contextlib.ExitStack, size: Size, report_to_people: Any, *, tour:
     base = Path(tempfile.mkdtemp(prefix="modelstream-demo-"))
     parts.callback(shutil.rmtree, base, ignore_errors=True)
     more = f'[ssd]\ndirectory = "{(base / "ssd").as_posix()}"\nfree_floor_gb = 1\n'
-    if tour:
+    if tour and slowly:
         more += f"[transfer]\nrate_limit_mbit = {rate_limit_mbit(sets[-1].size_bytes(checkpoint))}\n"
     tell("starting ComfyUI with Model Stream and no models of its own")
     server = parts.enter_context(ComfyServer(config=bucket.config_toml(more=more), base=base))
@@ -279,12 +279,24 @@ def in_units(size_bytes: int) -> str:
 
 
 def liven(report: Report) -> None:
-    """Something to see in every part of the panel: a hit, a pin, a model fetched ahead, an eviction."""
-    server = report.server
-    loaded, other = report.loads[0], next(iter(SIZES.values())).file
-    digests = {name: row_of(server, loaded["folder"], name)["digest"] for name in (loaded["name"], other)}
-    change(server, "pin", digests=[digests[loaded["name"]]])
-    change(server, "prefetch", digests=[row_of(server, "loras", other)["digest"]])
+    """Something to see in every part of the panel: a pin, a hit, an eviction, a model fetched ahead; with small models, so in seconds."""
+    server, small = report.server, next(iter(SIZES.values())).file
+    loaded = report.loads[0]
+    change(server, "pin", digests=[row_of(server, loaded["folder"], loaded["name"])["digest"]])
+    vae = row_of(server, "vae", small)["digest"]
+    wait_until(lambda: is_idle(server), "the transfers come to rest")
+    for graph in (
+        load_only("VAELoader", vae_name=small),
+        load_only("UNETLoader", unet_name=small, weight_dtype="default"),
+        load_only("VAELoader", vae_name=small),  # in memory by now
+    ):
+        done = server.prompt(graph, TIMEOUT_S)
+        if done.state != "success":
+            raise DemoFailed(f"loading {small} ended as {done.state}: {done.error.get('exception_message', '')}")
+    wait_until(lambda: "ssd" in row_of(server, "vae", small)["tiers"], f"{small} is on the SSD")
+    change(server, "evict", digests=[vae], tier="ssd")
+    change(server, "prefetch", digests=[vae], tier="ssd")
+    wait_until(lambda: is_idle(server) and "ssd" in row_of(server, "vae", small)["tiers"], f"{small} is on the SSD again")
 
 
 def with_tour(report: Report, size: Size, *, pace_s: float) -> Report:

@@ -25,13 +25,18 @@ export class Client {
 
   constructor(readonly api: Api) {}
 
-  /** The owner's admin token, for a ComfyUI that listens on the network: kept for this browser tab only. */
+  /** The owner's admin token, for a ComfyUI that listens on the network: kept for this browser tab only; "" for none. */
   set adminToken(token: string) {
-    sessionStorage.setItem(ADMIN_KEY, token);
+    if (token) sessionStorage.setItem(ADMIN_KEY, token);
+    else sessionStorage.removeItem(ADMIN_KEY);
+  }
+
+  get adminToken(): string {
+    return sessionStorage.getItem(ADMIN_KEY) ?? "";
   }
 
   private headers(): Record<string, string> {
-    const admin = sessionStorage.getItem(ADMIN_KEY);
+    const admin = this.adminToken;
     return admin ? { Authorization: `Bearer ${admin}` } : {};
   }
 

@@ -20,6 +20,8 @@ export class Feed {
   moreTransfers = 0;
   /** of "refused": what the server said */
   failure: Refused | null = null;
+  /** of "locked": why the form is there (again) */
+  lock: "asked" | "wrong" | "none" = "asked";
 
   private readonly listeners = new Set<() => void>();
   private readonly alertListeners = new Set<(alert: Alert) => void>();
@@ -128,14 +130,23 @@ export class Feed {
     this.attempts += 1;
     if (error instanceof Away) this.enter("away");
     else if (!(error instanceof Refused)) throw error;
-    else if (error.code === "admin_token") this.enter("locked");
+    else if (["admin_token", "no_admin_token"].includes(error.code)) this.locked(error.code);
     else if (error.status === 404) this.enter("missing");
     else this.enter("refused", error);
     if (this.phase !== "locked") this.later(wait);
   }
 
+  /** No figure of before stays: who may not read now must not go on seeing them.  A token that was refused is forgotten. */
+  private locked(code: string): void {
+    this.lock = code === "no_admin_token" ? "none" : this.client.adminToken ? "wrong" : "asked";
+    this.client.adminToken = "";
+    this.status = null;
+    this.events = [];
+    this.enter("locked");
+  }
+
   private lost(): void {
-    if (this.phase === "live" || this.phase === "connecting") this.enter("away");
+    if (["live", "connecting", "locked"].includes(this.phase)) this.enter("away");
     if (this.wanted) this.later(RETRY_S[0]);
   }
 

@@ -200,7 +200,7 @@ export const modelStyles = css`
     font-weight: 600;
     line-height: 16px;
     text-align: center;
-    color: var(--hue);
+    color: color-mix(in srgb, var(--hue) 76%, var(--ms-fg)); /* on the tint of a chosen row too */
     background: color-mix(in srgb, var(--hue) 16%, transparent);
   }
   .chip.vram {

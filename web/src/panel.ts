@@ -108,7 +108,8 @@ export class Panel extends Part {
         gap: 8px;
         padding: 12px;
       }
-      .locked label {
+      .locked label,
+      .locked p {
         flex-basis: 100%;
       }
       .locked input {
@@ -201,11 +202,17 @@ export class Panel extends Part {
   private locked(): TemplateResult {
     const unlock = (event: SubmitEvent) => {
       event.preventDefault();
-      this.feed.unlock(String(new FormData(event.target as HTMLFormElement).get("token") ?? "").trim());
+      const form = event.target as HTMLFormElement;
+      this.feed.unlock(String(new FormData(form).get("token") ?? "").trim());
+      form.reset();
     };
-    return html`<form class="locked" @submit=${unlock}>
+    if (this.feed.lock === "none") return html`<p class="pad" data-lock="none">${this.t("phase.noToken")}</p>`;
+    const wrong = this.feed.lock === "wrong";
+    return html`<form class="locked" data-lock=${this.feed.lock} @submit=${unlock}>
       <label for="token">${this.t("phase.locked")}</label>
-      <input id="token" name="token" type="password" autocomplete="off" required minlength="32" /><button type="submit">${this.t("phase.unlock")}</button>
+      <input id="token" name="token" type="password" autocomplete="off" required minlength="32" aria-invalid=${wrong} aria-describedby="wrong" />
+      <button type="submit">${this.t("phase.unlock")}</button>
+      <p id="wrong" class="bad" role="alert">${wrong ? this.t("phase.wrongToken") : nothing}</p>
     </form>`;
   }
 
