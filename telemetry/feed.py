@@ -62,6 +62,10 @@ def basename(subject: str) -> str:
     return subject.rpartition(":")[2].rpartition("/")[2] or subject
 
 
+def _models(count: int) -> str:
+    return "1 model" if count == 1 else f"{count} models"
+
+
 def _about(event: Any, kind: str, text: str, **more: Any) -> dict[str, Any]:
     subject = event.subject
     return {"kind": kind, "subject": subject, "name": basename(subject), "text": text, **more}
@@ -99,13 +103,13 @@ def _verified(e: events.Verified) -> dict[str, Any]:
 
 
 def _warmed(e: events.WarmStarted) -> dict[str, Any]:
-    text = f"{e.objects} models are fetched ahead into {e.tier}: {size_text(e.size_bytes)}"
+    text = f"{_models(e.objects)} to be fetched ahead into {e.tier}: {size_text(e.size_bytes)}"
     return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.size_bytes, "reason": "started", "text": text}
 
 
 def _warm_ended(e: events.WarmFinished) -> dict[str, Any]:
     outcome = "cancelled" if e.cancelled else "failed" if e.failed else "finished"
-    text = f"fetching {e.objects} models ahead into {e.tier}: {outcome}"
+    text = f"fetching {_models(e.objects)} ahead into {e.tier}: {outcome}"
     return {"kind": "prefetch", "tier": e.tier, "size_bytes": e.wire_bytes, "seconds": e.seconds, "reason": outcome, "text": text}
 
 
@@ -181,7 +185,7 @@ def _plain(kind: str, *fields: str) -> Callable[[Any], dict[str, Any]]:
             "size_bytes": getattr(event, "size_bytes", 0),
             "seconds": getattr(event, "seconds", 0.0),
             "reason": values[-1],
-            "text": ": ".join(values),
+            "text": ": ".join(value for value in values if value),
         }
 
     return write

@@ -353,6 +353,26 @@ def test_the_panel_needs_no_right_to_make_html_from_text(shown):
         page.close()
 
 
+def test_the_key_and_the_command_open_and_close_the_panel_and_the_about_page_names_it(shown):
+    shown.close_panel()
+    shown.page.locator("canvas").first.focus()
+    shown.page.keyboard.press("Alt+Shift+B")
+    shown.panel.wait_for()
+    run = "id => window.app.extensionManager.command.execute(id)"
+    shown.page.evaluate(run, "ModelStream.TogglePanel")
+    shown.panel.wait_for(state="detached")
+    shown.page.evaluate(run, "Comfy.ShowSettingsDialog")
+    for name in ("About", "Model Stream"):
+        shown.page.get_by_role("dialog").get_by_text(name, exact=True).first.click()
+        if name == "About":
+            shown.page.get_by_role("dialog").locator(".pi-cloud-download").first.wait_for()
+    for setting in ("Show a message when", "Show running transfers", "Show where a model is"):
+        assert shown.page.get_by_role("dialog").get_by_text(setting).count() >= 1, setting
+    shown.page.keyboard.press("Escape")
+    shown.page.get_by_role("dialog").wait_for(state="detached")
+    shown.open()
+
+
 def test_closing_the_panel_stops_its_questions(shown):
     shown.close_panel()
     asked: list[str] = []

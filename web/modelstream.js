@@ -358,7 +358,25 @@ var main_default = {
       restored: "{name} is back from its archive",
       restore_failed: "Could not restore {name}",
       class: "Moved {name} to another storage class",
-      class_failed: "Could not move {name} to another storage class"
+      class_failed: "Could not move {name} to another storage class",
+      prefetch_fetch: "Fetching {name} ahead",
+      prefetch_skip: "{name} is not fetched ahead",
+      prefetch_cancel: "Stopped fetching {name} ahead",
+      prefetch_failed: "Could not fetch {name} ahead",
+      prefetch_useful: "{name} was fetched ahead and there in time",
+      prefetch_late: "{name} was fetched ahead and still on its way",
+      prefetch_wasted: "{name} was fetched ahead and not used",
+      prefetch_started: "Fetching ahead into {tier}",
+      prefetch_finished: "Fetched ahead into {tier}",
+      prefetch_cancelled: "Fetching ahead into {tier} was cancelled",
+      execution_success: "A run ended",
+      execution_error: "A run failed",
+      execution_interrupted: "A run was interrupted",
+      seam_on: "Connection “{name}”: on",
+      seam_off: "Connection “{name}”: off",
+      seam_unfit: "Connection “{name}” does not fit this ComfyUI",
+      catalog: "The bucket {name} could not be listed",
+      corruption: "Damaged bytes of {name} were found"
     },
     reason: {
       asked: "asked for",
@@ -576,7 +594,7 @@ function rate(locale, bytesPerSecond) {
 }
 function duration(locale, seconds) {
   const unit = (value, name, fraction = 0) => new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: fraction }).format(value);
-  if (seconds < 5e-4) return unit(0, "second");
+  if (seconds > 0 && seconds < 5e-4) return `< ${unit(1, "millisecond")}`;
   if (seconds < 0.9995) return unit(Math.round(seconds * 1e3), "millisecond");
   if (seconds < 10) return unit(seconds, "second", 1);
   if (seconds < 99.5) return unit(Math.round(seconds), "second");
@@ -8253,9 +8271,10 @@ var Chart = class {
 };
 
 // web/src/event-text.ts
-var PROBLEMS = /* @__PURE__ */ new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed"]);
+var PROBLEMS = /* @__PURE__ */ new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed", "catalog", "alert"]);
+var PROBLEM_REASONS = /* @__PURE__ */ new Set(["execution error", "prefetch failed", "seam unfit"]);
 function isProblem(event) {
-  return PROBLEMS.has(event.kind) || event.kind === "catalog" && /fail/.test(event.reason) || event.kind === "alert" && event.reason !== "cleared";
+  return PROBLEMS.has(event.kind) || PROBLEM_REASONS.has(`${event.kind} ${event.reason}`);
 }
 function isNoise(event) {
   return event.kind === "transfer" && event.reason === event.subject;
@@ -8264,8 +8283,8 @@ function reasonText(reason) {
   return texts.has(`reason.${reason}`) ? texts.get(`reason.${reason}`) : visible(reason);
 }
 function eventText(event) {
-  const key = `event.${event.kind}`;
-  if (!texts.has(key) || !event.name) return visible(event.text);
+  const key = [`event.${event.kind}_${event.reason}`, `event.${event.kind}`].find((one) => texts.has(one));
+  if (key === void 0 || !event.name && texts.get(key).includes("{name}")) return visible(event.text);
   if (event.kind === "transfer" && event.reason !== "finished") return visible(event.text);
   const tier = texts.has(`place.${event.tier}`) ? texts.get(`place.${event.tier}`) : event.tier;
   const facts = [];

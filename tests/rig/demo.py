@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off for what runs in its background
     try:
         with contextlib.ExitStack() as parts:
             report = run(parts, SIZES[asked.size], report_to_people=say, tour=asked.tour, slowly=not asked.check)
@@ -284,19 +285,27 @@ def liven(report: Report) -> None:
     loaded = report.loads[0]
     change(server, "pin", digests=[row_of(server, loaded["folder"], loaded["name"])["digest"]])
     vae = row_of(server, "vae", small)["digest"]
-    wait_until(lambda: is_idle(server), "the transfers come to rest")
-    for graph in (
-        load_only("VAELoader", vae_name=small),
-        load_only("UNETLoader", unet_name=small, weight_dtype="default"),
-        load_only("VAELoader", vae_name=small),  # in memory by now
-    ):
-        done = server.prompt(graph, TIMEOUT_S)
+
+    def load(loader: str, **inputs: str) -> None:
+        done = server.prompt(load_only(loader, **inputs), TIMEOUT_S)
         if done.state != "success":
             raise DemoFailed(f"loading {small} ended as {done.state}: {done.error.get('exception_message', '')}")
-    wait_until(lambda: "ssd" in row_of(server, "vae", small)["tiers"], f"{small} is on the SSD")
-    change(server, "evict", digests=[vae], tier="ssd")
+
+    def on_ssd() -> bool:
+        return "ssd" in row_of(server, "vae", small)["tiers"]
+
+    def evicted() -> bool:
+        change(server, "evict", digests=[vae], tier="ssd")
+        return not on_ssd()
+
+    load("VAELoader", vae_name=small)
+    load("UNETLoader", unet_name=small, weight_dtype="default")
+    wait_until(on_ssd, f"{small} is on the SSD")
+    wait_until(evicted, f"{small} leaves the SSD")
     change(server, "prefetch", digests=[vae], tier="ssd")
-    wait_until(lambda: is_idle(server) and "ssd" in row_of(server, "vae", small)["tiers"], f"{small} is on the SSD again")
+    wait_until(on_ssd, f"{small} is on the SSD again")
+    load("VAELoader", vae_name=small)
+    wait_until(lambda: is_idle(server), "the transfers come to rest")
 
 
 def with_tour(report: Report, size: Size, *, pace_s: float) -> Report:

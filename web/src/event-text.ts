@@ -4,10 +4,11 @@ import type { Event } from "./contract";
 import { texts } from "./i18n";
 import { bytes, duration, visible } from "./units";
 
-const PROBLEMS = new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed"]);
+const PROBLEMS = new Set(["load_failed", "corruption", "degraded", "restore_failed", "class_failed", "catalog", "alert"]);
+const PROBLEM_REASONS = new Set(["execution error", "prefetch failed", "seam unfit"]);
 
 export function isProblem(event: Event): boolean {
-  return PROBLEMS.has(event.kind) || (event.kind === "catalog" && /fail/.test(event.reason)) || (event.kind === "alert" && event.reason !== "cleared");
+  return PROBLEMS.has(event.kind) || PROBLEM_REASONS.has(`${event.kind} ${event.reason}`);
 }
 
 /** Not worth a line: a transfer that ended before it began (the same bytes were here under another name, or nobody waited). */
@@ -20,8 +21,8 @@ export function reasonText(reason: string): string {
 }
 
 export function eventText(event: Event): string {
-  const key = `event.${event.kind}`;
-  if (!texts.has(key) || !event.name) return visible(event.text);
+  const key = [`event.${event.kind}_${event.reason}`, `event.${event.kind}`].find((one) => texts.has(one));
+  if (key === undefined || (!event.name && texts.get(key).includes("{name}"))) return visible(event.text);
   if (event.kind === "transfer" && event.reason !== "finished") return visible(event.text);
   const tier = texts.has(`place.${event.tier}`) ? texts.get(`place.${event.tier}`) : event.tier;
   const facts: string[] = [];

@@ -42,7 +42,7 @@ export function rate(locale: string, bytesPerSecond: number): string {
 export function duration(locale: string, seconds: number): string {
   const unit = (value: number, name: string, fraction = 0) =>
     new Intl.NumberFormat(locale, { style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: fraction }).format(value);
-  if (seconds < 0.0005) return unit(0, "second");
+  if (seconds > 0 && seconds < 0.0005) return `<\u00a0${unit(1, "millisecond")}`;
   if (seconds < 0.9995) return unit(Math.round(seconds * 1000), "millisecond");
   if (seconds < 10) return unit(seconds, "second", 1);
   if (seconds < 99.5) return unit(Math.round(seconds), "second");
