@@ -1,7 +1,8 @@
 """Which alerts are on.  ``evaluate`` compares facts with the rules and returns what began and what ended.
 
 Hysteresis: an alert ends only when the value is clearly on the good side again (``Rule.clear``), so that a value that
-swings around its threshold makes one alert.  Bounded: one a rule and subject.  Thread-safe.
+swings around its threshold makes one alert.  One whose value nobody can read any more ends too: a card that is lost is not
+known to be full.  Bounded: one a rule and subject.  Thread-safe.
 """
 
 from __future__ import annotations
@@ -61,8 +62,11 @@ class Alerts:
             for rule in self.rules:
                 threshold = rule.threshold(self._settings)
                 if threshold > 0:
-                    for subject, value in rule.read(facts):
+                    readings = dict(rule.read(facts))
+                    for subject, value in readings.items():
                         told += self._one(rule, subject, value, threshold, facts.now_s)
+                    unknown = [key for key in self._active if key[0] == rule.name and key[1] not in readings]
+                    told += [self._end(rule, subject, facts.now_s) for _, subject in unknown]
         return told
 
     def _one(self, rule: Rule, subject: str, value: float, threshold: float, now_s: float) -> list[Event]:
@@ -76,11 +80,14 @@ class Alerts:
             return [raised(alert)]
         clear = threshold * rule.clear
         if value < clear if rule.rising else value > clear:
-            del self._active[key]
-            self._history.append(replace(before, cleared_s=now_s))
-            return [AlertCleared(rule.name, rule.severity, rule.component, subject, now_s - before.since_s)]
+            return [self._end(rule, subject, now_s)]
         self._active[key] = replace(_alert(rule, subject, value, threshold, now_s), since_s=before.since_s)
         return []
+
+    def _end(self, rule: Rule, subject: str, now_s: float) -> AlertCleared:
+        before = self._active.pop((rule.name, subject))
+        self._history.append(replace(before, cleared_s=now_s))
+        return AlertCleared(rule.name, rule.severity, rule.component, subject, now_s - before.since_s)
 
 
 def raised(alert: Alert) -> AlertRaised:

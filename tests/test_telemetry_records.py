@@ -476,6 +476,21 @@ def test_an_alert_of_a_card_ends_when_nobody_runs_or_looks_any_more() -> None:
     assert rig.telemetry.alerts.active() == ()
 
 
+def test_an_alert_ends_when_its_value_cannot_be_read_any_more() -> None:
+    rig = Rig()
+    full = dataclasses.replace(rig.gpus[0], memory_used_bytes=97, memory_total_bytes=100)
+    rig.gpus = (full,)
+    rig.emit(ExecutionStart("p1", 0.0))
+    rig.look()
+    assert {a.rule for a in rig.telemetry.alerts.active()} == {"vram_warning", "vram_critical"}
+    rig.gpus = (GpuFigures(0, full.name, "nvidia", "lost"),)
+    rig.look(10)
+    assert {a.rule for a in rig.telemetry.alerts.active()} == {"gpu_lost"}
+    rig.gpus = (full,)
+    rig.look(10)
+    assert {a.rule for a in rig.telemetry.alerts.active()} == {"vram_warning", "vram_critical"}
+
+
 def test_a_threshold_of_zero_and_enabled_false_switch_off() -> None:
     for toml in ("[alerts]\nqueue_depth = 0", "[alerts]\nenabled = false"):
         rig = Rig(Config.from_text(toml))

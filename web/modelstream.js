@@ -8299,23 +8299,25 @@ function eventText(event) {
 var SPANS = ["10m", "6h", "30d"];
 var EVERY_MS2 = { "10m": 2e3, "6h": 1e4, "30d": 6e4 };
 var TIERS2 = ["vram", "ram", "ssd"];
-var NAMES2 = ["wire_bytes", ...TIERS2.map((tier) => `${tier}_used_bytes`), ...TIERS2.map((tier) => `evictions_${tier}`)].join(",");
+var NAMES2 = ["wire_bytes", "rate_bytes_per_s", ...TIERS2.map((tier) => `${tier}_used_bytes`), ...TIERS2.map((tier) => `evictions_${tier}`)].join(",");
 var SHOWN = 40;
 function drawn2(answer) {
   const { from_s: from, step_s: step } = answer;
   const count = Math.max(2, Math.floor((answer.to_s - from) / step) + 1);
   const times = Array.from({ length: count }, (_3, at) => from + at * step);
   const place = (time) => Math.min(count - 1, Math.max(0, Math.round((time - from) / step)));
-  const rate2 = new Array(count).fill(0);
-  for (const [time, sum] of answer.series["wire_bytes"]?.points ?? []) rate2[place(time)] = sum / step;
-  const used = TIERS2.map((tier) => {
-    const line = new Array(count).fill(null);
-    for (const [time, value] of answer.series[`${tier}_used_bytes`]?.points ?? []) line[place(time)] = value;
-    for (let at = 1; at < count; at += 1) line[at] ??= line[at - 1] ?? null;
-    return line;
-  });
+  const rate2 = held(count, answer.series["rate_bytes_per_s"]?.points ?? [], place).map((value) => value ?? 0);
+  const measured = rate2.map((value, at) => value > 0 || (rate2[at - 1] ?? 0) > 0);
+  for (const [time, sum] of answer.series["wire_bytes"]?.points ?? []) if (!measured[place(time)]) rate2[place(time)] = sum / step;
+  const used = TIERS2.map((tier) => held(count, answer.series[`${tier}_used_bytes`]?.points ?? [], place));
   const marks = TIERS2.flatMap((tier) => (answer.series[`evictions_${tier}`]?.points ?? []).filter(([, n4]) => n4 > 0).map(([time]) => time));
   return { times, rate: rate2, used, marks };
+}
+function held(count, points2, place) {
+  const line = new Array(count).fill(null);
+  for (const [time, value] of points2) line[place(time)] = value;
+  for (let at = 1; at < count; at += 1) line[at] ??= line[at - 1] ?? null;
+  return line;
 }
 var Timeline = class extends Part {
   constructor() {
@@ -8431,6 +8433,16 @@ var Timeline = class extends Part {
       .events select {
         margin-inline-start: auto;
       }
+      @container (min-width: 900px) {
+        .halves {
+          display: grid;
+          grid-template-columns: minmax(0, 1fr) minmax(0, 1fr);
+          gap: 24px;
+        }
+        .events {
+          margin-top: 0;
+        }
+      }
     `
     ];
   }
@@ -8526,11 +8538,12 @@ var Timeline = class extends Part {
         </span>
         <span class="readout muted">${this.readout}</span>
       </div>
-      <p class="legend">${(rate2 ?? []).map(key)}<span class="key"><i class="mark"></i>${this.t("timeline.eviction")}</span></p>
+      <div class="halves">
+      <div><p class="legend">${(rate2 ?? []).map(key)}<span class="key"><i class="mark"></i>${this.t("timeline.eviction")}</span></p>
       <div class="chart" role="img" aria-label=${spoken}></div>
       <p class="legend">${(tiers ?? []).map(key)}</p>
-      <div class="chart" role="img" aria-label=${this.t("timeline.tiers")}></div>
-      ${this.events()}${A}`;
+      <div class="chart" role="img" aria-label=${this.t("timeline.tiers")}></div></div>
+      <div>${this.events()}</div></div>${A}`;
   }
 };
 define("modelstream-timeline", Timeline);
@@ -8755,7 +8768,7 @@ var Panel = class extends Part {
       <modelstream-section key="savings" .heading=${this.t("savings.heading")} .note=${hitRate === null || hitRate === void 0 ? "" : this.percent(hitRate)}>
         <modelstream-savings .feed=${part.feed} .actions=${part.actions}></modelstream-savings>
       </modelstream-section>
-      <modelstream-section key="timeline" .heading=${this.t("timeline.heading")}>
+      <modelstream-section class="across" key="timeline" .heading=${this.t("timeline.heading")}>
         <modelstream-timeline .feed=${part.feed} .actions=${part.actions} .theme=${this.theme}></modelstream-timeline>
       </modelstream-section>
       <modelstream-section key="prefetch" .heading=${this.t("prefetch.heading")}>

@@ -262,7 +262,7 @@ export class Panel extends Part {
       <modelstream-section key="savings" .heading=${this.t("savings.heading")} .note=${hitRate === null || hitRate === undefined ? "" : this.percent(hitRate)}>
         <modelstream-savings .feed=${part.feed} .actions=${part.actions}></modelstream-savings>
       </modelstream-section>
-      <modelstream-section key="timeline" .heading=${this.t("timeline.heading")}>
+      <modelstream-section class="across" key="timeline" .heading=${this.t("timeline.heading")}>
         <modelstream-timeline .feed=${part.feed} .actions=${part.actions} .theme=${this.theme}></modelstream-timeline>
       </modelstream-section>
       <modelstream-section key="prefetch" .heading=${this.t("prefetch.heading")}>

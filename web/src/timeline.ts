@@ -12,27 +12,35 @@ import { bytes, clock } from "./units";
 const SPANS = ["10m", "6h", "30d"] as const;
 const EVERY_MS = { "10m": 2000, "6h": 10_000, "30d": 60_000 };
 const TIERS = ["vram", "ram", "ssd"] as const;
-const NAMES = ["wire_bytes", ...TIERS.map((tier) => `${tier}_used_bytes`), ...TIERS.map((tier) => `evictions_${tier}`)].join(",");
+const NAMES = ["wire_bytes", "rate_bytes_per_s", ...TIERS.map((tier) => `${tier}_used_bytes`), ...TIERS.map((tier) => `evictions_${tier}`)].join(",");
 const SHOWN = 40;
 type Span = (typeof SPANS)[number];
 type Kinds = "all" | "evict" | "load" | "problem";
 
-/** Every step of the span: a sum that says nothing is 0, a gauge holds until its next point. */
+/**
+ * Every step of the span: a sum that says nothing is 0, a gauge holds until its next point.
+ *
+ * The rate is what was measured while bytes came.  A transfer too short to be measured counts with its bytes, which are told when
+ * it ends; those of a measured one are not told again.
+ */
 export function drawn(answer: Series): { times: number[]; rate: number[]; used: (number | null)[][]; marks: number[] } {
   const { from_s: from, step_s: step } = answer;
   const count = Math.max(2, Math.floor((answer.to_s - from) / step) + 1);
   const times = Array.from({ length: count }, (_, at) => from + at * step);
   const place = (time: number) => Math.min(count - 1, Math.max(0, Math.round((time - from) / step)));
-  const rate = new Array<number>(count).fill(0);
-  for (const [time, sum] of answer.series["wire_bytes"]?.points ?? []) rate[place(time)] = sum / step;
-  const used = TIERS.map((tier) => {
-    const line = new Array<number | null>(count).fill(null);
-    for (const [time, value] of answer.series[`${tier}_used_bytes`]?.points ?? []) line[place(time)] = value;
-    for (let at = 1; at < count; at += 1) line[at] ??= line[at - 1] ?? null;
-    return line;
-  });
+  const rate = held(count, answer.series["rate_bytes_per_s"]?.points ?? [], place).map((value) => value ?? 0);
+  const measured = rate.map((value, at) => value > 0 || (rate[at - 1] ?? 0) > 0);
+  for (const [time, sum] of answer.series["wire_bytes"]?.points ?? []) if (!measured[place(time)]) rate[place(time)] = sum / step;
+  const used = TIERS.map((tier) => held(count, answer.series[`${tier}_used_bytes`]?.points ?? [], place));
   const marks = TIERS.flatMap((tier) => (answer.series[`evictions_${tier}`]?.points ?? []).filter(([, n]) => n > 0).map(([time]) => time));
   return { times, rate, used, marks };
+}
+
+function held(count: number, points: readonly (readonly [number, number])[], place: (time: number) => number): (number | null)[] {
+  const line = new Array<number | null>(count).fill(null);
+  for (const [time, value] of points) line[place(time)] = value;
+  for (let at = 1; at < count; at += 1) line[at] ??= line[at - 1] ?? null;
+  return line;
 }
 
 export class Timeline extends Part {
@@ -145,6 +153,16 @@ export class Timeline extends Part {
       }
       .events select {
         margin-inline-start: auto;
+      }
+      @container (min-width: 900px) {
+        .halves {
+          display: grid;
+          grid-template-columns: minmax(0, 1fr) minmax(0, 1fr);
+          gap: 24px;
+        }
+        .events {
+          margin-top: 0;
+        }
       }
     `,
   ];
@@ -261,11 +279,12 @@ export class Timeline extends Part {
         </span>
         <span class="readout muted">${this.readout}</span>
       </div>
-      <p class="legend">${(rate ?? []).map(key)}<span class="key"><i class="mark"></i>${this.t("timeline.eviction")}</span></p>
+      <div class="halves">
+      <div><p class="legend">${(rate ?? []).map(key)}<span class="key"><i class="mark"></i>${this.t("timeline.eviction")}</span></p>
       <div class="chart" role="img" aria-label=${spoken}></div>
       <p class="legend">${(tiers ?? []).map(key)}</p>
-      <div class="chart" role="img" aria-label=${this.t("timeline.tiers")}></div>
-      ${this.events()}${nothing}`;
+      <div class="chart" role="img" aria-label=${this.t("timeline.tiers")}></div></div>
+      <div>${this.events()}</div></div>${nothing}`;
   }
 }
 
