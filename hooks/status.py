@@ -103,8 +103,8 @@ def status_json(ours: Extension) -> dict[str, Any]:
 
 
 def _setup(ours: Extension) -> dict[str, Any]:
-    path = ours.config.path
-    return {"file": f"user/{ours.directory.name}/config.toml", "found": path is not None and path.exists(), "lines": ours.lines_to_write}
+    path = ours.config.path or ours.directory / "config.toml"  # one that cannot be read is there all the same
+    return {"file": f"user/{ours.directory.name}/config.toml", "found": path.exists(), "lines": ours.lines_to_write}
 
 
 def _node() -> str:

@@ -60,6 +60,7 @@ HOSTILE = {
 def filled(seaweed: Seaweed) -> str:
     s3, tiny, large = seaweed.client(), models("tiny"), models("tiny", depth=4)
     s3.create_bucket(Bucket=BUCKET)
+    s3.create_bucket(Bucket="panel-empty")
     tiny.upload(s3, BUCKET)
     for number, name in enumerate(("slow-load", "slow-fetch", "slow-cancel", "slow-drop")):
         upload_variant(s3, large.path("checkpoints/tiny.safetensors"), BUCKET, f"checkpoints/{name}.safetensors", number)
@@ -97,6 +98,12 @@ def shown(request: pytest.FixtureRequest, seaweed: Seaweed, filled: str, proxy: 
         page = PanelPage(browser, server).open()
         if not own:
             assert_setup_is_explained(page)
+            server.write_config("[origins]\nbucket = 1\n")
+            restart_under(page)
+            assert_a_mistake_in_the_configuration_is_told(page)
+            server.write_config(seaweed.config_toml(bucket="panel-empty", more=MORE))
+            restart_under(page)
+            assert_an_empty_bucket_says_what_to_do(page)
             server.write_config(config)
             restart_under(page)
         page.until(lambda: page.health == "ok", 60, lambda: page.text())
@@ -115,6 +122,18 @@ def assert_setup_is_explained(page: PanelPage) -> None:
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.find("modelstream-setup button").click()
     page.until(lambda: page.page.evaluate("navigator.clipboard.readText()").strip() == lines.strip(), 5)
+
+
+def assert_a_mistake_in_the_configuration_is_told(page: PanelPage) -> None:
+    page.until(lambda: page.health == "config", 20, lambda: page.text())
+    assert page.text().count("origins must be a list") == 1
+    assert "open this file" in page.text("modelstream-setup")
+
+
+def assert_an_empty_bucket_says_what_to_do(page: PanelPage) -> None:
+    page.until(lambda: "The bucket holds nothing for ComfyUI" in page.text(), 30, lambda: page.text())
+    assert page.find("[data-digest]").count() == 0
+    assert "No model was loaded yet" in page.text()
 
 
 def restart_under(page: PanelPage) -> None:

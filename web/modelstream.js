@@ -3657,8 +3657,10 @@ var Setup = class extends Part {
     if (!status) return A;
     const { setup, problem } = status;
     if (status.configured && !status.enabled) return b2`<p>${this.t("setup.disabled")}</p>`;
+    const broken = problem !== "" && status.health.code !== "not_configured";
+    const told = status.health.text.includes(problem);
     return b2`
-      ${problem && status.health.code !== "not_configured" ? b2`<p class="problem" role="alert">${problem}</p>` : b2`<p>${this.t("setup.intro")}</p>`}
+      ${!broken ? b2`<p>${this.t("setup.intro")}</p>` : told ? A : b2`<p class="problem" role="alert">${problem}</p>`}
       ${setup ? b2`<ol>
               <li>
                 <p>${this.t(setup.found ? "setup.edit" : "setup.create")}</p>

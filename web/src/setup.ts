@@ -80,8 +80,10 @@ export class Setup extends Part {
     if (!status) return nothing;
     const { setup, problem } = status;
     if (status.configured && !status.enabled) return html`<p>${this.t("setup.disabled")}</p>`;
+    const broken = problem !== "" && status.health.code !== "not_configured";
+    const told = status.health.text.includes(problem); // the panel's first line says it
     return html`
-      ${problem && status.health.code !== "not_configured" ? html`<p class="problem" role="alert">${problem}</p>` : html`<p>${this.t("setup.intro")}</p>`}
+      ${!broken ? html`<p>${this.t("setup.intro")}</p>` : told ? nothing : html`<p class="problem" role="alert">${problem}</p>`}
       ${setup
         ? html`<ol>
               <li>
