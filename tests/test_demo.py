@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -86,7 +87,8 @@ def see_the_panel(browser, address: str) -> None:
     assert eventually(lambda: panel.locator("[data-digest]").count() >= 4, 20)
     assert panel.locator("[data-control=pin][aria-pressed=true]").count() == 1
     said = panel.evaluate(rig_browser.TEXT)
-    assert "Loaded tiny.safetensors from the bucket" in said and "Loaded tiny.safetensors from RAM" in said, said
+    assert re.search(r"Loaded tiny\.safetensors from (RAM|VRAM|the SSD)", said), said
+    assert "Pinned tiny.safetensors" in said and "Fetched ahead into the SSD" in said, said
     assert "Evicted tiny.safetensors from the SSD" in said, said
     assert panel.locator("modelstream-alerts li").count() == 0, said
     page.close()

@@ -284,7 +284,7 @@ def liven(report: Report) -> None:
     server, small = report.server, next(iter(SIZES.values())).file
     loaded = report.loads[0]
     change(server, "pin", digests=[row_of(server, loaded["folder"], loaded["name"])["digest"]])
-    vae = row_of(server, "vae", small)["digest"]
+    lora = row_of(server, "loras", small)["digest"]
 
     def load(loader: str, **inputs: str) -> None:
         done = server.prompt(load_only(loader, **inputs), TIMEOUT_S)
@@ -292,19 +292,22 @@ def liven(report: Report) -> None:
             raise DemoFailed(f"loading {small} ended as {done.state}: {done.error.get('exception_message', '')}")
 
     def on_ssd() -> bool:
-        return "ssd" in row_of(server, "vae", small)["tiers"]
+        return "ssd" in row_of(server, "loras", small)["tiers"]
+
+    def fetched() -> None:
+        change(server, "prefetch", digests=[lora], tier="ssd")
+        wait_until(on_ssd, f"{small} is on the SSD")
 
     def evicted() -> bool:
-        change(server, "evict", digests=[vae], tier="ssd")
+        change(server, "evict", digests=[lora], tier="ssd")
         return not on_ssd()
 
     load("VAELoader", vae_name=small)
     load("UNETLoader", unet_name=small, weight_dtype="default")
-    wait_until(on_ssd, f"{small} is on the SSD")
-    wait_until(evicted, f"{small} leaves the SSD")
-    change(server, "prefetch", digests=[vae], tier="ssd")
-    wait_until(on_ssd, f"{small} is on the SSD again")
-    load("VAELoader", vae_name=small)
+    load("VAELoader", vae_name=small)  # out of a cache
+    fetched()
+    wait_until(evicted, f"{small} leaves the SSD", 30)
+    fetched()
     wait_until(lambda: is_idle(server), "the transfers come to rest")
 
 
