@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..storage.config_precision import FORMS
 from ..storage.errors import AccessDenied, ConfigError, ModelStreamError
 from .bars import progress_bar
 from .output import DONE, INCOMPLETE, INTERRUPTED, count_text, duration_text, print_json, rate_text, say, shown, size_text, warn
@@ -25,6 +28,7 @@ EXAMPLES = """
 modelstream push detail.safetensors                       into the folder that its tensors say
 modelstream push *.safetensors --to models:loras/anime/   several files into one folder
 modelstream push new.safetensors --to models:vae/x.safetensors --overwrite
+modelstream push flux.safetensors --recipe fp8            as flux-fp8.safetensors, its layers in 8 bits
 modelstream push base.safetensors --licence openrail++ --source-url https://example.com/base --verify full
 """
 
@@ -40,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--if-match", default="", metavar="ETAG", help="replace only this version")
     add("--allow-pickle", action="store_true", help="push a pickle (.ckpt, .pt, …), which can run code when it is loaded")
     add("--same", choices=SAME, default="copy", help="the bucket has these bytes under another name: copy there, refuse, or upload")
+    add("--recipe", choices=FORMS, default="", help="push it in this precision, as a variant of its own; needs torch")
     add("--verify", choices=("head", "full"), default="head", help="compare the checksum the server states, or read everything back")
     add("--no-sha256", action="store_true", help="do not hash the file first; its SHA-256 is then not in the object's metadata")
     for name, text in (
@@ -65,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     failed: list[Mapping[str, str]] = []
     for file in options.files:
         try:
-            published = pushing.push(file, path)
+            with in_precision(options, file) as made:
+                published = pushing.push(made, path)
         except ModelStreamError as error:
             warn(f"{file.name}: {error}")
             failed.append({"file": file.name, "code": error.code, "message": str(error)})
@@ -172,6 +178,33 @@ class _Pushing:
 
         with contextlib.suppress(OSError):  # the next push then chooses its parts without it
             StateFile(self.state / RATES_FILE).write({**self._rates(), self.origin.name: round(rate_bytes_per_s)})
+
+
+@contextlib.contextmanager
+def in_precision(options: argparse.Namespace, file: Path) -> Iterator[Path]:
+    """The file itself, or with --recipe a converted one beside it for as long as it is pushed."""
+    if not options.recipe:
+        yield file
+        return
+    try:
+        import torch  # noqa: F401 - before anything is written
+    except ImportError:
+        raise ConfigError("--recipe needs torch", next_step="run it with ComfyUI's own Python") from None
+    from ..cache.convert_file import convert_file
+
+    folder = Path(tempfile.mkdtemp(prefix=".modelstream-", dir=file.parent))
+    try:
+        made = folder / f"{file.stem}-{options.recipe}{file.suffix}"
+        with _phases(options, file.name) as show:
+            report = convert_file(file, made, options.recipe, lambda done, total: show("converting", done, total))
+        if not options.json:
+            worst, error = report.worst
+            stay = f", {count_text(len(report.stays), 'layer')} stay as they are" if report.stays else ""
+            layers = count_text(len(report.errors), "layer")
+            say(f"{shown(file.name)}: {layers} in {options.recipe}{stay}; largest error {error:.3f} in {shown(worst)}")
+        yield made
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

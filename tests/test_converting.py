@@ -7,10 +7,12 @@ import threading
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from modelstream.cache import quantize
 from modelstream.cache.opened import OpenTensors
 from modelstream.cache.recipe import FORMS
+from modelstream.cli.main import main
 from modelstream.storage.errors import InvalidSafetensors, ModelStreamError
 from modelstream.storage.events import Converted, TransferStarted
 from modelstream.storage.safetensors_header import TensorInfo
@@ -19,7 +21,7 @@ from rig.invariants import eventually
 from rig.precision_models import file_of, wan_like
 from rig.tiny_models import safetensors_bytes
 from rig.transfers import MIB
-from rig.whole_cache import CacheRig, cache_rig
+from rig.whole_cache import CacheRig, cache_rig, cache_toml
 
 KEY = "diffusion_models/wan.safetensors"
 
@@ -241,3 +243,24 @@ def test_an_object_overwritten_meanwhile_is_converted_as_it_is_now(seaweed, tmp_
         with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, "fp8")) as opened:
             image_of(rig, opened)
             is_converted(opened.state_dict(), new, "fp8")
+
+
+def test_a_converted_variant_is_pushed_and_is_read_like_any_file(seaweed, tmp_path, capsys):
+    model = wan_like()
+    file = tmp_path / "wan.safetensors"
+    file.write_bytes(file_of(model))
+    config = tmp_path / "config.toml"
+    config.write_text(cache_toml(seaweed, seaweed.endpoint))
+    config.chmod(0o600)
+    where = ["--config", str(config), "--comfyui", str(tmp_path)]
+    assert main(["push", str(file), "--recipe", "fp8", "--to", "rig:diffusion_models/", *where]) == 0
+    assert "8 layers in fp8" in capsys.readouterr().out
+    got = seaweed.client().get_object(Bucket=seaweed.bucket, Key="diffusion_models/wan-fp8.safetensors")
+    is_converted(load(got["Body"].read()), model, "fp8")
+    assert sorted(path.name for path in tmp_path.glob("*.safetensors")) == ["wan.safetensors"]
+    assert not list(tmp_path.glob(".modelstream-*"))
+    unknown = tmp_path / "unknown.safetensors"
+    unknown.write_bytes(safetensors_bytes("unknown", MIB))
+    assert main(["push", str(unknown), "--recipe", "fp8", *where]) == 1
+    assert "no table" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".modelstream-*"))
