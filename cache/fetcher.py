@@ -319,7 +319,8 @@ class Fetcher:
         restores = self._restores
         if restores is None:
             return bring(fetch)
-        self._until_restored(fetch, restores.before_reading)
+        if self.conversions.recipes.source_of(fetch.obj) is None:  # what it is made from may lie here: then nothing is asked back
+            self._until_restored(fetch, restores.before_reading)
         for number in range(1, RESTORED_TIMES + 1):
             try:
                 return bring(fetch)
@@ -334,7 +335,8 @@ class Fetcher:
             fetch.waits_for(LoadProgress(fetch.obj.size_bytes, 0, 0.0, progress.left_s, "bucket", waits))
 
         try:
-            wait(fetch.obj, fetch.loads, lambda: fetch.cancelled, show)
+            made_from = self.conversions.recipes.source_of(fetch.obj)
+            wait(made_from[0] if made_from else fetch.obj, fetch.loads, lambda: fetch.cancelled, show)
         finally:
             fetch.waits_for(None)
 
