@@ -22,6 +22,10 @@ class Asker(Product):
         if obj is None:
             raise LookupError("the object is not in the catalog's snapshot")
         self._runtime.cache.snapshot()  # makes it, tiers and threads
+        import torch
+
+        torch.zeros(8192, dtype=torch.uint8)[::4096].sum()  # a ComfyUI has it, and has used it, by then
+
         return obj
 
     def ask(self, obj: Any) -> dict[str, Any]:
@@ -35,7 +39,7 @@ class Asker(Product):
                 crc = crc64nvme(Path(opened.path).read_bytes())
         else:
             with cache.open_tensors(obj) as opened:
-                opened.state_dict()
+                touched(opened.state_dict())
                 seconds = time.monotonic() - began_s
                 crc = crc64nvme(memoryview(opened.buffer).cast("B")[: opened.size_bytes])
         return {
@@ -45,6 +49,14 @@ class Asker(Product):
             "source": opened.source,
             "right": crc == target.crc_object,
         }
+
+
+def touched(tensors: dict[str, Any]) -> None:
+    """One byte of each 4 KiB page of each tensor, as in `bench cold`: a mapping that has read nothing yet has nothing."""
+    import torch
+
+    for tensor in tensors.values():
+        tensor.flatten().view(torch.uint8)[::4096].sum()
 
 
 def main() -> None:

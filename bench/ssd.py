@@ -6,7 +6,6 @@ that is in the page cache.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 from .contenders import Contender
 from .disk_loads import store
 from .jobs import Job, Target
-from .objects import synthetic, target_of
+from .objects import into_page_cache, out_of_page_cache, synthetic, target_of
 from .peers import install
 from .processes import ROOT, run_module
 from .report import Check, Column, Report, Row, at_least, median
@@ -61,9 +60,9 @@ class Bench:
     def run(self, situation: str, one: Contender, repetition: int) -> None:
         directory = Path(tempfile.mkdtemp(prefix="run-", dir=self.scratch))
         for path in (self.scratch / "ssd").rglob("*.safetensors"):
-            forget(path)
+            out_of_page_cache(path)
         if situation == HOT:
-            remember(Path(self.options["path"]))
+            into_page_cache(Path(self.options["path"]))
         warm = (self.target,) if one.setting == "arena warm" else ()
         job = Job(one.client, "", "", "", "", (self.target,), str(directory), warm_targets=warm, options={**self.options, **one.options})
         cached = cached_share(Path(self.options["path"]))
@@ -102,23 +101,6 @@ def newest_safetensors() -> Contender:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--pre", "--target", str(NEXT), "safetensors"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     return one if done.returncode == 0 else replace(one, missing="cannot be installed")
-
-
-def forget(path: Path) -> None:
-    """Out of the page cache.  What the host of a virtual machine keeps is out of reach: the limit is read the same way."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(fd)
-
-
-def remember(path: Path) -> None:
-    """All of it into the page cache."""
-    with path.open("rb") as file:
-        while file.read(16 << 20):
-            pass
 
 
 def cached_share(path: Path) -> float:

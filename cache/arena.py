@@ -7,6 +7,8 @@ A region is handed out as one ctypes array over its segment.  Tensors, memoryvie
 that array; when the last of them is gone the array dies and its region becomes free.  Nothing else frees a
 region, so none is reused while a tensor lives.
 
+Memory that somebody else filled (a file that several processes map) can be borrowed (`borrow`): it counts, and is never reused.
+
 Threads: every method may be called from any thread.  ``Arena._lock`` guards segments and figures and is innermost:
 nothing is called back with it held.  ``_settling`` comes before it.  The array's finalizer runs in whatever thread
 dropped the last reference, perhaps inside the garbage collector: it only appends to a deque, which the next call drains
@@ -16,6 +18,7 @@ under the lock.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import threading
 import weakref
 from collections import deque
@@ -27,7 +30,7 @@ from ..storage.errors import NoRoom
 from ..storage.events import EventBus
 from . import pages
 from .populate import PopulateTask, Populator
-from .segment import Region, Segment
+from .segment import Borrowed, Region, Segment
 
 SHARED_SEGMENT_BYTES = 64 << 20
 """objects below half of this share segments; a larger one gets a segment of its own size"""
@@ -48,7 +51,9 @@ class ArenaFigures:
 class _Place:
     """Where a buffer's region lies, and that it comes back when the buffer dies."""
 
-    def __init__(self, returned: deque[tuple[Segment, Region]], segment: Segment, region: Region, buffer: Any) -> None:
+    def __init__(
+        self, returned: deque[tuple[Segment | Borrowed, Region]], segment: Segment | Borrowed, region: Region, buffer: Any
+    ) -> None:
         self._returned = returned
         self._segment = segment
         self._watch(buffer, region)
@@ -112,8 +117,8 @@ class Arena:
         self._asked_bytes = budget_bytes
         self._ceiling_bytes: int | None = None
         self._lock = threading.Lock()
-        self._segments: list[Segment] = []  # least recently used first
-        self._returned: deque[tuple[Segment, Region]] = deque()
+        self._segments: list[Segment | Borrowed] = []  # least recently used first
+        self._returned: deque[tuple[Segment | Borrowed, Region]] = deque()
         self._used_bytes = 0
         self._closed = False
         self._last_figures = ArenaFigures(budget_bytes, 0, 0)
@@ -123,7 +128,7 @@ class Arena:
         self.before_reuse: Callable[[int, int], object] | None = None
         """(address, size): called with ``_settling`` held alone, before a region that came back may be used or given away"""
         self._settling = threading.Lock()
-        self._ready: deque[tuple[Segment, Region]] = deque()
+        self._ready: deque[tuple[Segment | Borrowed, Region]] = deque()
 
     # -- the budget --------------------------------------------------------------------------------------------------
     @property
@@ -176,6 +181,31 @@ class Arena:
         first = region.offset // pages.HUGE
         task = PopulateTask(buffer, segment.address + first * pages.HUGE, region.end - first * pages.HUGE, segment.populated, first)
         return Allocation(buffer, size_bytes, task, self._populator, place)
+
+    def borrow(self, mapping: mmap.mmap) -> Any:
+        """Takes memory that somebody else filled under the budget, whole; its owner is returned, as of `Allocation.buffer`.
+
+        It is unmapped when that is gone.  Raises NoRoom.
+        """
+        segment = Borrowed(mapping)
+        self._settle()
+        with self._lock:
+            self._drain()
+            if self._closed or self._used_bytes + segment.committed_bytes > self.budget_bytes:
+                raise self._no_room(segment.size_bytes)
+            self._segments.append(segment)
+            self._used_bytes += segment.region.size
+            self._shed(self._committed() - self.budget_bytes)
+            buffer = (ctypes.c_ubyte * segment.size_bytes).from_buffer(mapping)
+            _Place(self._returned, segment, segment.region, buffer)
+        return buffer
+
+    def is_borrowed(self, buffer: Any) -> bool:
+        """Of a buffer that is alive."""
+        if not isinstance(buffer, ctypes.Array):
+            return False
+        address = ctypes.addressof(buffer)
+        return any(isinstance(segment, Borrowed) and segment.address == address for segment in tuple(self._segments))
 
     def trim(self, size_bytes: int) -> int:
         """Gives up to ``size_bytes`` of free memory back to the system; returns how many went."""
@@ -233,6 +263,8 @@ class Arena:
             segment, region = returned.popleft()
             segment.give_back(region)
             self._used_bytes -= region.size
+            if isinstance(segment, Borrowed):
+                self._segments.remove(segment)
 
     def _unsettled_bytes(self) -> int:
         """Of regions that came back and were not asked about yet.  A finalizer may add one at any moment."""
@@ -256,8 +288,9 @@ class Arena:
 
     def _closest(self, size_bytes: int, most_bytes: int) -> Segment | None:
         """The segment with the smallest free block that holds ``size_bytes`` and has at most ``most_bytes``."""
-        fitting = [(block, index) for index, s in enumerate(self._segments) if (block := s.fitting(size_bytes)) and block <= most_bytes]
-        return self._segments[min(fitting)[1]] if fitting else None
+        own = [segment for segment in self._segments if isinstance(segment, Segment)]
+        fitting = [(block, index) for index, s in enumerate(own) if (block := s.fitting(size_bytes)) and block <= most_bytes]
+        return own[min(fitting)[1]] if fitting else None
 
     def _new_segment(self, size_bytes: int) -> Segment:
         shared = size_bytes < SHARED_SEGMENT_BYTES // 2 and SHARED_SEGMENT_BYTES <= self.budget_bytes

@@ -36,13 +36,14 @@ from .recipe import Recipe
 from .restore_words import RestoreProgress, in_words
 from .restores import Restores
 from .same_bytes import SameBytes
+from .sharing import adopted, source_of
 from .speeds import Speeds
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
 from .tensors import parse_front
 from .watch import LoadProgress
-from .zones import Alike, FileZone, MemoryZone
+from .zones import Alike, Awaited, FileZone, MemoryZone
 
 NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
 RESTORED_TIMES = 3
@@ -105,16 +106,19 @@ class Fetcher:
 
     def _others_or_bucket_to_memory(self, fetch: Fetch) -> None:
         with self._flight(fetch) as flight:
-            if flight.waited and self._from_disk(fetch):
+            if flight.waited and self._from_disk(fetch, shared=True):
                 return None
             made_from = self.conversions.recipes.source_of(fetch.obj)
             if made_from is not None:
                 return self._convert(fetch, *made_from)
             try:
                 try:
-                    self._bucket_to_memory(fetch, flight)
+                    self._bucket_to_memory(fetch, flight, share=True)
                 except Alike as alike:
                     if not self._same_to_memory(fetch, alike):
+                        self._bucket_to_memory(fetch, flight, compare=False)
+                except Awaited:
+                    if not self._bucket_to_shared(fetch):
                         self._bucket_to_memory(fetch, flight, compare=False)
             except NoRoom as error:
                 self._bus.emit(TierDegraded("ram", error.code, str(error)))
@@ -133,13 +137,18 @@ class Fetcher:
                 if fetch.goal is Goal.DISK:
                     raise
 
-    def _from_disk(self, fetch: Fetch, obj: RemoteObject | None = None) -> bool:
-        """False when the SSD has no copy, or a damaged one.  ``obj``: under whose name it is kept."""
-        lease = self._ssd.lease(obj or self.same.of(fetch.obj), use=fetch.needed)
+    def _from_disk(self, fetch: Fetch, obj: RemoteObject | None = None, *, shared: bool = False) -> bool:
+        """False when the SSD has no copy, or a damaged one.
+
+        obj:    under whose name it is kept
+        shared: other processes want it now, so all of them have the file's own pages
+        """
+        lease = self._ssd.lease(obj or self.same.of(fetch.obj), use=fetch.needed and not fetch.wire_bytes)
         if lease is None:
             return False
         try:
-            self._disk_to_memory(fetch, lease)
+            if not (shared and adopted(fetch, lease, self._ram, self._ssd)):
+                self._disk_to_memory(fetch, lease)
         except (CorruptObject, DiskFailed):
             return False  # the tier has said so in an event, and set a damaged copy aside; the bucket has what is missing
         finally:
@@ -204,7 +213,7 @@ class Fetcher:
 
     def _disk_to_memory(self, fetch: Fetch, lease: SsdLease) -> None:
         obj = replace(lease.obj, size_bytes=lease.record.size_bytes)  # of a derived object the size is known when it is made
-        fetch.source = "ssd"
+        fetch.source = source_of(fetch)
         try:
             allocation = self._ram.reserve(obj, obj.size_bytes)
         except NoRoom as error:
@@ -225,14 +234,29 @@ class Fetcher:
         fetch.reached(Goal.DISK, landed)
         fetch.reached(Goal.MEMORY, landed, entry=entry)
 
-    def _bucket_to_memory(self, fetch: Fetch, flight: Flight, *, compare: bool = True) -> None:
+    def _bucket_to_shared(self, fetch: Fetch) -> bool:
+        """For an object that other processes wait for: into its file, which all of them map.
+
+        So there is one copy of it in memory, however many processes have it, and nobody fills gigabytes of his own while the
+        others do the same.  False when the SSD does not take it.
+        """
+        try:
+            self._bucket_to_disk(fetch, compare=False, shared=True)
+        except (NoRoom, DiskFailed):
+            return False
+        return self._from_disk(fetch, fetch.landed_obj, shared=True)
+
+    def _bucket_to_memory(self, fetch: Fetch, flight: Flight, *, compare: bool = True, share: bool = False) -> None:
         """``flight`` ends at once when the SSD takes no copy: there is nothing to wait for then.
 
         Raises Alike when something here may have the same bytes; without ``compare`` nobody looks.
+        Raises Awaited when other processes wait for it before it begins, with ``share``.
         """
         zone = MemoryZone(fetch.obj, self._ram, self._ssd, self._bus)
         if compare:
             zone.looks_alike = self._alike
+        zone.awaited = flight.awaited
+        zone.leaves = share
         zone.on_degraded = flight.release
         try:
             result = self._transfer(fetch, zone)
@@ -285,8 +309,9 @@ class Fetcher:
                 if not self._same_to_disk(fetch, alike):
                     self._bucket_to_disk(fetch, compare=False)
 
-    def _bucket_to_disk(self, fetch: Fetch, *, compare: bool = True) -> None:
-        zone = FileZone(fetch.obj, self._ssd)
+    def _bucket_to_disk(self, fetch: Fetch, *, compare: bool = True, shared: bool = False) -> None:
+        """shared: safetensors for several processes, where it is worth a place on the SSD"""
+        zone = FileZone(fetch.obj, self._ssd, must=not shared, tensors=shared)
         if compare:
             zone.looks_alike = self._alike
         try:
@@ -345,11 +370,10 @@ class Fetcher:
         """Waits for the transfer; what it pinned may be a newer version than the one asked for."""
         origin = self._origins[fetch.obj.origin]
         transfer = self._engine.start(origin, fetch.obj, zone, priority=fetch.priority)
-        if isinstance(zone, MemoryZone):
-            zone.on_refused = transfer.cancel
-            if zone.refused is not None:
-                transfer.cancel()
-        else:
+        zone.on_refused = transfer.cancel
+        if zone.refused is not None:
+            transfer.cancel()
+        if isinstance(zone, FileZone):
             zone.stopped = lambda: transfer.error is not None
         fetch.attach(transfer)
         transfer.wait()
@@ -358,9 +382,10 @@ class Fetcher:
         except TransferCancelled:
             if zone.alike is not None:
                 raise zone.alike from None
-            refused = zone.refused if isinstance(zone, MemoryZone) else None
-            if refused is not None:
-                raise refused.about(fetch.obj.subject) from None
+            if isinstance(zone, MemoryZone) and zone.left:
+                raise Awaited from None
+            if zone.refused is not None:
+                raise zone.refused.about(fetch.obj.subject) from None
             raise
         fetch.wire_bytes = result.wire_bytes
         if fetch.loads and not result.resumed_bytes:

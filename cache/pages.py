@@ -18,6 +18,7 @@ a transfer may be landing at that moment; where the call is missing, the receivi
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import sys
@@ -37,10 +38,12 @@ HUGE_HAS_TO_COST = 0.7
 ANONYMOUS, MEMFD = "anonymous", "memfd"
 """what stands behind a mapping, as [ram] memory says"""
 
+_MADV_WILLNEED = 3
 _MADV_DONTNEED = 4
 _MADV_REMOVE = 9
 _MADV_HUGEPAGE = 14
 _MADV_NOHUGEPAGE = 15
+_MADV_POPULATE_READ = 22
 _MADV_POPULATE_WRITE = 23
 
 
@@ -99,6 +102,20 @@ def populate(address: int, size_bytes: int, kind: str) -> bool:
     # refused where the kernel has no huge pages at all: then every page is small and nothing is lost
     _madvise(address, size_bytes, _MADV_HUGEPAGE if kind == HUGE_PAGES else _MADV_NOHUGEPAGE)
     return _madvise(address, size_bytes, _MADV_POPULATE_WRITE) == 0
+
+
+def read_ahead(address: int, size_bytes: int) -> None:
+    """Has the system begin to read a range of a mapped file.  A hint.  Lets go of the GIL."""
+    if _madvise is not None and size_bytes > 0:
+        _madvise(address, size_bytes, _MADV_WILLNEED)
+
+
+def read_in(address: int, size_bytes: int) -> bool:
+    """Faults a range of a mapped file in for reading.  False when that failed for want of the bytes or of memory; where the
+    system cannot do it at all nothing happens.  Lets go of the GIL."""
+    if _madvise is None or _madvise(address, size_bytes, _MADV_POPULATE_READ) == 0:
+        return True
+    return ctypes.get_errno() in (errno.EINVAL, errno.EINTR)
 
 
 class PageChoice:

@@ -99,6 +99,7 @@ class PartialFile:
         self._ended = False
         self._asked_for_room = False
         self._buffer: LandingBuffer | None = None
+        self._hold_s = tools.hold_s
         self._started_s = time.monotonic()
         self._entry = directory / ENTRY_NAME
         self._data = ChunkFile(tools.disk, self._entry / safe_basename(obj.id.key), create=not adopted, size_bytes=head.size_bytes)
@@ -116,6 +117,10 @@ class PartialFile:
     @property
     def failed(self) -> bool:
         return self._failure is not None
+
+    def hurry(self) -> None:
+        """Somebody waits for the file: from the next chunk on nothing is held back.  Any number of times."""
+        self._hold_s = 0.0
 
     # -- filling -----------------------------------------------------------------------------------------------------
     def resume_into(self, view: memoryview) -> list[Extent]:
@@ -136,7 +141,7 @@ class PartialFile:
 
     def write_behind(self, view: memoryview, extent: Extent) -> None:
         """Queues the chunks that ``extent`` completes.  ``view``: the whole object's buffer; never blocks."""
-        self._queue(extent, lambda index, crc64: self._write(index, crc64, view), self._tools.hold_s)
+        self._queue(extent, lambda index, crc64: self._write(index, crc64, view), self._hold_s)
 
     def landing(self) -> memoryview:
         """A buffer for an object that does not pass through RAM; `landed` takes the place of `write_behind`.

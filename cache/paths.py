@@ -4,6 +4,7 @@
     <root>/partial/<digest>.<owner>/            objects on their way (`cache.partial`)
     <root>/leases/<digest>.<owner>              a process uses the entry: not to be evicted (`cache.leases`)
     <root>/locks/<digest>                       a process fetches the object: the others wait for it (`cache.ssd_flight`)
+    <root>/locks/<digest>.wait                  held by those who wait
     <root>/quarantine/, <root>/trash/           entries that failed a check; entries being deleted
 
 All of it is lexical: nothing here touches the disk except `make_private` and `refuse_unsafe`.  An object's key

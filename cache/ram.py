@@ -12,12 +12,14 @@ entries: a millisecond); neither the arena's lock nor any other is taken inside 
 from __future__ import annotations
 
 import gc
+import mmap
 import sys
 import threading
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable
+from typing import TypeVar
 
 from ..storage.errors import NoRoom
 from ..storage.events import EventBus, Evicted, Stored, TierHit
@@ -34,6 +36,7 @@ from .tier_choice import TierChoice
 __all__ = ["RamEntry", "RamEntryFigures", "RamSnapshot", "RamTier"]
 
 TIER = "ram"
+Taken = TypeVar("Taken")
 _OURS = 2
 """references to a buffer that nobody else holds: the record's and the one that counting makes"""
 
@@ -116,15 +119,7 @@ class RamTier:
     def reserve(self, obj: RemoteObject, size_bytes: int) -> Allocation:
         """Memory for an object that is on its way.  Evicts what it has to; raises NoRoom when that is not enough, and then
         has evicted nothing unless an entry turned out to be in use on the way."""
-        allocation = None
-        if size_bytes <= self._arena.budget_bytes:
-            allocation = self._make_room(size_bytes)
-            if allocation is None:
-                # tensors in reference cycles may be all that holds the memory
-                gc.collect()
-                allocation = self._make_room(size_bytes)
-        if allocation is None:
-            raise self._no_room(obj, size_bytes)
+        allocation = self._with_room(obj, size_bytes, lambda: self._arena.allocate(size_bytes))
         with self._lock:
             self._reserved_s[allocation] = self._clock()
         return allocation
@@ -137,7 +132,21 @@ class RamTier:
         An entry with the same digest is replaced; whoever holds the old one keeps it.
         ahead: nobody has asked for it yet
         """
-        record = RamRecord(obj, allocation.buffer, header, crc64)
+        with self._lock:
+            now_s = self._clock()
+            seconds = now_s - self._reserved_s.pop(allocation, now_s)
+        return self._publish(RamRecord(obj, allocation.buffer, header, crc64), seconds, ahead=ahead)
+
+    def adopt(
+        self, obj: RemoteObject, mapping: mmap.mmap, header: SafetensorsHeader, crc64: int | None, *, ahead: bool = False
+    ) -> RamEntry:
+        """`publish` for memory that has the object already: a file, mapped privately, of which other processes have the same
+        pages.  It counts like any other entry.  Evicts what it has to; raises NoRoom like `reserve`."""
+        buffer = self._with_room(obj, len(mapping), lambda: self._arena.borrow(mapping))
+        return self._publish(RamRecord(obj, buffer, header, crc64), 0.0, ahead=ahead)
+
+    def _publish(self, record: RamRecord, seconds: float, *, ahead: bool) -> RamEntry:
+        obj = record.obj
         record.leases = 1
         reload_s = self.reload_s(obj)
         with self._lock:
@@ -150,8 +159,6 @@ class RamTier:
                 self._choice.came_ahead(obj.id.digest, obj.size_bytes, reload_s)
             else:
                 self._choice.admitted(obj.id.digest)
-            now_s = self._clock()
-            seconds = now_s - self._reserved_s.pop(allocation, now_s)
         if replaced is not None:
             self._tell_evicted([replaced], "replaced")
         self._bus.emit(Stored(TIER, obj.subject, obj.size_bytes, seconds))
@@ -277,28 +284,41 @@ class RamTier:
             record.forget_if_unused()
 
     # -- room --------------------------------------------------------------------------------------------------------
-    def _make_room(self, size_bytes: int) -> Allocation | None:
+    def _with_room(self, obj: RemoteObject, size_bytes: int, take: Callable[[], Taken]) -> Taken:
+        """``take`` gets it from the arena, raising NoRoom.  Raises NoRoom when evicting is not enough."""
+        taken = None
+        if size_bytes <= self._arena.budget_bytes:
+            taken = self._make_room(size_bytes, take)
+            if taken is None:
+                # tensors in reference cycles may be all that holds the memory
+                gc.collect()
+                taken = self._make_room(size_bytes, take)
+        if taken is None:
+            raise self._no_room(obj, size_bytes)
+        return taken
+
+    def _make_room(self, size_bytes: int, take: Callable[[], Taken]) -> Taken | None:
         """Evicts by plan until the arena has room.  None when all that may go would not do.
 
         The arena is asked without the tier's lock: it may give gigabytes of pages back, and hits should not wait.
         """
         busy: set[str] = set()
-        while (allocation := self._try_allocate(size_bytes)) is None:
+        while (taken := self._try(take)) is None:
             # not short, and refused all the same: the system has no memory, so what the object takes has to go
             shortage = self._shortage(size_bytes)
             plan = self._plan(shortage if shortage > 0 else size_bytes, busy)
             if not plan.victims:
                 return None
             self._carry_out(plan, busy, "room")
-        return allocation
+        return taken
 
     def _shortage(self, size_bytes: int) -> int:
         figures = self._arena.figures()
         return figures.used_bytes + pages.round_up(max(size_bytes, 1), pages.PAGE) - figures.budget_bytes
 
-    def _try_allocate(self, size_bytes: int) -> Allocation | None:
+    def _try(self, take: Callable[[], Taken]) -> Taken | None:
         try:
-            return self._arena.allocate(size_bytes)
+            return take()
         except NoRoom:
             return None
 

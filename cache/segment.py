@@ -111,6 +111,30 @@ class Segment:
         return min(pages.HUGE, self.size_bytes - granule * pages.HUGE)
 
 
+class Borrowed:
+    """Memory that is not the arena's own: one region that is in use from the start, and never used for anything else.
+
+    Its bytes count like any other while they are held: a page cache that is mapped is not there for others.
+    """
+
+    def __init__(self, mapping: mmap.mmap) -> None:
+        self.size_bytes = len(mapping)
+        self.mapping = mapping
+        self.region = Region(0, pages.round_up(self.size_bytes, pages.PAGE))
+        self.address = ctypes.addressof(ctypes.c_ubyte.from_buffer(mapping))
+        self.in_use = True
+        self.committed_bytes = self.region.size
+
+    def fitting(self, size_bytes: int) -> int:
+        return 0
+
+    def give_back(self, region: Region) -> None:
+        self.in_use, self.committed_bytes = False, 0
+
+    def shed(self, size_bytes: int) -> int:
+        return 0
+
+
 def _mapped(size_bytes: int, backing: str) -> tuple[mmap.mmap, str]:
     """Anonymous memory where a memfd is refused or unknown."""
     if backing == pages.MEMFD:

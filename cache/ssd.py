@@ -265,7 +265,7 @@ class SsdTier(SsdKeeping):
             chunks = self._partials.journalled_chunks(digest)
             return None if chunks is None else min(obj.size_bytes, chunks * self._tools.chunk_bytes)
 
-        flight = self._flights.join(digest, far, progress, should_stop)
+        flight = self._flights.join(digest, far, progress, should_stop, lambda: self._reader.find(obj) is not None)
         if flight.waited and self.lookup(obj) is not None:
             self._reader.trust(obj)
         try:

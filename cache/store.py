@@ -7,8 +7,6 @@ asking the watch.  All methods are thread-safe.  One object is fetched once howe
 
 from __future__ import annotations
 
-import mmap
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +26,7 @@ from .headers import HeaderReader
 from .housekeeping import Housekeeping
 from .keeping import Keeping
 from .ledger import Ledger
+from .mapped_file import map_private
 from .opened import OpenFile, OpenTensors
 from .operations import RAM, CacheEntry, EvictOutcome, Pin, Saved, VerifyOutcome
 from .pins import Pins
@@ -338,7 +337,7 @@ class Cache:
         if lease is None:
             return None
         try:
-            mapping = _map_private(lease)
+            mapping = map_private(lease.path, obj.subject)
             header = parse_front(memoryview(mapping), obj.subject)
         except BaseException:
             lease.release()
@@ -371,10 +370,3 @@ class Cache:
                     raise NoRoom("the RAM tier has no room to fetch it ahead", subject=obj.subject, next_step=step)
                 fetch.wait_ended(watch)  # it went to the SSD; from there into RAM now
         raise self._thrashing(obj)
-
-
-def _map_private(lease: SsdLease) -> mmap.mmap:
-    with open(lease.path, "rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise NoRoom("an empty file cannot be mapped", subject=lease.record.key)
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -20,6 +20,9 @@ from .ram import RamTier
 from .space_values import NotWorthIt
 from .ssd_stack import AnySsd
 
+SHARED_MIN_BYTES = 32 << 20
+"""smaller objects are not worth a mapping of their own: every process has a copy"""
+
 
 class FrontCheck:
     """Validates the safetensors header as soon as the front of the object has landed.
@@ -61,6 +64,10 @@ class Alike(Exception):
         self.candidates = candidates
 
 
+class Awaited(Exception):
+    """Other processes wait for the object: it should land where all of them have it.  The transfer has not begun."""
+
+
 class _Compares:
     """What both zones do first: stop where something here may have the same bytes."""
 
@@ -77,7 +84,11 @@ class _Compares:
 
 
 class MemoryZone(_Compares):
-    """RAM first, SSD behind it.  Without room on the SSD the object still lands in RAM, and an event says so."""
+    """RAM first, SSD behind it.  Without room on the SSD the object still lands in RAM, and an event says so.
+
+    awaited: whether other processes wait for the object; then its file is written at once
+    leaves:  and when they do so before its first byte, nothing lands here (``left`` is True then)
+    """
 
     def __init__(self, obj: RemoteObject, ram: RamTier, ssd: AnySsd, bus: EventBus) -> None:
         self.obj = obj
@@ -90,12 +101,17 @@ class MemoryZone(_Compares):
         self.refused: InvalidSafetensors | None = None
         self.on_refused: Callable[[], None] = lambda: None
         self.on_degraded: Callable[[], None] = lambda: None
+        self.awaited: Callable[[], bool] = lambda: False
+        self.leaves = self.left = False
         self._extents: list[Extent] = []
 
     def prepare(self, head: ObjectHead) -> memoryview:
         self.drop(keep=False)
         self.obj = at_head(self.obj, head)
         self._compare(head)
+        if self.leaves and head.size_bytes >= SHARED_MIN_BYTES and self.awaited():
+            self.left = True
+            raise TransferCancelled("other processes wait for it too")
         self.allocation = self._ram.reserve(self.obj, head.size_bytes)
         self.allocation.populate_ahead()
         view = self.allocation.view
@@ -120,6 +136,8 @@ class MemoryZone(_Compares):
         assert self.allocation is not None
         self._check_front(extent)
         if self.partial is not None and self.refused is None:
+            if len(self.allocation.view) >= SHARED_MIN_BYTES and self.awaited():
+                self.partial.hurry()
             self.partial.write_behind(self.allocation.view, extent)
 
     def replaced(self, extent: Extent) -> None:
@@ -159,22 +177,29 @@ class MemoryZone(_Compares):
 class FileZone(_Compares):
     """Lands on the SSD, with little memory in between: `landed` waits for a disk that is slower than the network.
 
+    must:    see `SsdTier.begin`
+    tensors: whether the object has to be a safetensors file
     stopped: whether the transfer was ended, so that nobody waits for the disk any more; set by the zone's owner
     """
 
-    def __init__(self, obj: RemoteObject, ssd: AnySsd) -> None:
+    def __init__(self, obj: RemoteObject, ssd: AnySsd, *, must: bool = True, tensors: bool = False) -> None:
         self.obj = obj
         self._ssd = ssd
+        self._must = must
+        self._tensors = tensors
+        self.refused: InvalidSafetensors | None = None
+        self.on_refused: Callable[[], None] = lambda: None
         self.stopped: Callable[[], bool] = lambda: False
         self.partial: PartialFile | None = None
+        self._view: memoryview | None = None
         self._extents: list[Extent] = []
 
     def prepare(self, head: ObjectHead) -> memoryview:
         self.drop(keep=False)
         self.obj = at_head(self.obj, head)
         self._compare(head)
-        self.partial = self._ssd.begin(self.obj, head)
-        view = self.partial.landing()
+        self.partial = self._ssd.begin(self.obj, head, must=self._must)
+        view = self._view = self.partial.landing()
         self._extents = self.partial.resume_into(view)
         return view
 
@@ -183,13 +208,27 @@ class FileZone(_Compares):
 
     def landed(self, extent: Extent) -> None:
         assert self.partial is not None
+        if self._tensors and extent.offset == 0:
+            self._check_front(extent)
         self.partial.landed(extent, lambda: self.stopped())
+
+    def _check_front(self, extent: Extent) -> None:
+        """While it is in memory still.  Where more than the first part is needed, who opens the file finds out."""
+        assert self._view is not None
+        try:
+            needed = header_bytes(bytes(self._view[:8]), len(self._view))
+            if needed <= extent.length:
+                parse_header(self._view[:needed], len(self._view))
+        except InvalidSafetensors as error:
+            self.refused = error.with_traceback(None)  # its frames hold the buffer
+            self.on_refused()
 
     def replaced(self, extent: Extent) -> None:
         if self.partial is not None:
             self.partial.replaced(extent, stopped=lambda: self.stopped())
 
     def drop(self, *, keep: bool) -> None:
+        self._view = None
         if self.partial is not None:
             self.partial.abandon(keep=keep)
             self.partial = None

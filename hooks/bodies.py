@@ -20,8 +20,14 @@ DIGESTS_MAX = 100
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 STATUS_OF = {
-    "no_room": 409, "config": 409, "missing": 404, "denied": 502, "unreachable": 502, "disk": 507,
-    "publish_refused": 409, "name_taken": 409,
+    "no_room": 409,
+    "config": 409,
+    "missing": 404,
+    "denied": 502,
+    "unreachable": 502,
+    "disk": 507,
+    "publish_refused": 409,
+    "name_taken": 409,
 }
 
 

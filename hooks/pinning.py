@@ -106,7 +106,12 @@ def pin_memory(runtime: Runtime, heard: Callable[[Callable[[Any], object]], obje
     def opened(memory: Memory) -> Callable[[], None]:
         pinner = Pinner(lambda: _limit_bytes(asked, memory), ledger, cuda_in_use, runtime.bus, lambda: _loading(runtime))
         memory.arena.before_reuse = pinner.release
-        heard(lambda found: pinner.later(found.obj.subject, found.header, found.buffer))
+
+        def loaded(found: Any) -> None:
+            if not memory.arena.is_borrowed(found.buffer):  # pinning would make a copy of what several processes share
+                pinner.later(found.obj.subject, found.header, found.buffer)
+
+        heard(loaded)
         runtime.status_blocks["pinned_memory"] = lambda: {"pinned_bytes": pinner.pinned_bytes, "problem": pinner.problem}
         return pinner.close
 

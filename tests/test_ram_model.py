@@ -73,6 +73,7 @@ class RamMachine(RuleBasedStateMachine):
         self.ram = RamTier(self.arena, bus, choice=TierChoice(policy="lru"))
         self.memories: list[Memory] = []
         self.tier: OrderedDict[str, Memory] = OrderedDict()
+        self.sizes: dict[str, int] = {}
         self.mark = 0
 
     def teardown(self) -> None:
@@ -99,6 +100,7 @@ class RamMachine(RuleBasedStateMachine):
 
     @rule(target=reserved, key=st.sampled_from("abcdef"), pages=st.integers(1, 20))
     def reserve(self, key: str, pages: int) -> Any:
+        pages = self.sizes.setdefault(key, pages)  # one version of an object has one size, and that is what the policy goes by
         if key not in self.tier:  # what the tier has is never missed; it may still be read anew
             self.ram.missed(named(key, pages * PAGE))
         gone, enough = self.model_makes_room(pages)
