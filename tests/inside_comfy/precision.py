@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from comfy.quant_ops import QuantizedTensor, TensorCoreFP8Layout
 from safetensors.torch import save
 
 from modelstream.cache.converter import ConversionReport, Converter, ImageFull, room_bytes
-from modelstream.cache.precision import plan, recipe_for
+from modelstream.cache.precision import converted_bytes, plan, recipe_for
 from modelstream.cache.quantize import Converted, convert
-from modelstream.cache.recipe import FORMS
+from modelstream.cache.recipe import FORMS, Form
 from modelstream.hooks.fit_shapes import inputs_of
 from modelstream.hooks.precision import missing_for, offered
 from modelstream.storage.errors import InvalidSafetensors
@@ -116,6 +117,50 @@ def test_the_stock_checkpoint_loader_reads_a_whole_checkpoint(tmp_path: Path) ->
     layers = [m for m in patcher.model.diffusion_model.modules() if isinstance(getattr(m, "weight", None), QuantizedTensor)]
     assert len(layers) == len(report.errors) > 0
     assert outputs(patcher, "SD15", 1).isfinite().all()
+
+
+def test_fewer_bits_cost_more_and_the_report_says_how_much(tmp_path: Path) -> None:
+    """Forms that this ComfyUI has no layers for are compared by their values, as fp32 weights."""
+    name = "WAN21_T2V"
+    plain = weights(name)
+    header = header_of(plain)
+    path = tmp_path / "model.safetensors"
+
+    def output_of(tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+        path.write_bytes(save(tensors))
+        return outputs(comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32}), name)
+
+    right = output_of(plain)
+    found = {}
+    for form in FORMS.values():
+        changed, errors = dict(plain), []
+        for layer in plan(header, recipe_for(form.name)).layers:
+            changed[layer], error = back_from(plain[layer], form)
+            errors.append(error)
+        found[form.name] = distance(output_of(changed), right)
+        print(f"{name}, {form.name}: output {found[form.name]:.4f}, worst layer {max(errors):.4f}")
+    assert found["nvfp4"] > max(found["fp8"], found["int8"], found["mxfp8"]) > 0
+
+
+def back_from(weight: torch.Tensor, form: Form) -> tuple[torch.Tensor, float]:
+    """A weight as the form's layer will see it, and its error."""
+    info = TensorInfo("F16", tuple(weight.shape), 0, weight.numel() * 2)
+    raw = memoryview(weight.reshape(-1).view(torch.uint8).numpy()).cast("B")
+    into = torch.empty(converted_bytes(form, info), dtype=torch.uint8)
+    made = convert(raw, info, replace(form, error_max=1.0), memoryview(into.numpy()))
+    assert isinstance(made, Converted)
+    written = into[: made.weight_bytes]
+    scales = [torch.frombuffer(bytearray(part.raw), dtype=torch.uint8) for part in made.parts]
+    if not form.needs:
+        values = written.view(torch.float8_e4m3fn if form.name == "fp8" else torch.int8).float()
+        return (values * scales[0].view(torch.float32)).view(weight.shape), made.error
+    kitchen = pytest.importorskip("comfy_kitchen")
+    blocks = scales[0].view(made.parts[0].shape)
+    if form.name == "nvfp4":
+        scale, packed = scales[1].view(torch.float32)[0], written.view(made.weight_shape)
+        return kitchen.dequantize_nvfp4(packed, scale, blocks.view(torch.float8_e4m3fn), torch.float32), made.error
+    values = written.view(made.weight_shape).view(torch.float8_e4m3fn)
+    return kitchen.dequantize_mxfp8(values, blocks.view(torch.float8_e8m0fnu), torch.float32), made.error
 
 
 @pytest.mark.parametrize("name", IN_THE_TABLE)
