@@ -36,7 +36,7 @@ from .recipe import Recipe
 from .restore_words import RestoreProgress, in_words
 from .restores import Restores
 from .same_bytes import SameBytes
-from .sharing import adopted, source_of
+from .sharing import adopted, can_share, source_of
 from .speeds import Speeds
 from .ssd_flight import Flight
 from .ssd_lease import SsdLease
@@ -113,7 +113,7 @@ class Fetcher:
                 return self._convert(fetch, *made_from)
             try:
                 try:
-                    self._bucket_to_memory(fetch, flight, share=True)
+                    self._bucket_to_memory(fetch, flight, share=can_share(self._ssd.path_for(fetch.obj)))
                 except Alike as alike:
                     if not self._same_to_memory(fetch, alike):
                         self._bucket_to_memory(fetch, flight, compare=False)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ from modelstream.cache.arena import Arena
 from modelstream.cache.disk import Disk
 from modelstream.cache.mapped_file import map_private
 from modelstream.cache.paths import Layout
+from modelstream.cache.sharing import can_share
 from modelstream.cache.ssd_flight import FlightLocks
 from modelstream.storage.errors import InvalidSafetensors, NoRoom
 from modelstream.storage.events import EventBus
@@ -122,6 +124,29 @@ def test_those_who_wait_go_on_together_when_the_object_is_there(locks: tuple[Fli
         thread.join(LIMIT_S)
     assert waited == [True] * 3, "none of them needed the lock, which is still held"
     flight.release()
+
+
+# -- where files may be mapped for long --------------------------------------------------------------------------------
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is shared there")
+def test_only_files_on_a_disk_of_this_machine_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    def mounts(*kinds: tuple[str, str]) -> None:
+        found = [SimpleNamespace(mountpoint=place, fstype=kind) for place, kind in kinds]
+        monkeypatch.setattr(psutil, "disk_partitions", lambda all: found)
+
+    inside, beside = str(tmp_path / "ssd"), str(tmp_path / "ssd-2")
+    file = tmp_path / "ssd" / "objects" / "model.safetensors"
+    mounts(("/", "nfs4"), (inside, "ext4"), (beside, "nfs4"))
+    assert can_share(file)
+    mounts(("/", "ext4"), (inside, "nfs4"))
+    assert not can_share(file)
+    mounts(("/", "ext4"), (inside, "nfs4"), (inside, "xfs"))
+    assert can_share(file), "what was mounted last is what is there"
+    mounts(("/", "ext4"), (inside, "fuse.sshfs"))
+    assert not can_share(file)
+    mounts()
+    assert not can_share(file)
 
 
 # -- the whole cache ---------------------------------------------------------------------------------------------------
