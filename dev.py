@@ -81,6 +81,7 @@ TOOLS = (
     "matplotlib",
     "comfyui-workflow-templates-json",
     "comfy-kitchen",
+    "zstandard",
 )
 MINISTACK = "ministack==1.5.33"
 NEWEST_FRONTEND = "comfyui-frontend-package==1.58.1"

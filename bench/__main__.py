@@ -11,8 +11,10 @@ from pathlib import Path
 from .processes import ROOT
 from .report import Report
 
-NAMES = ("cold", "import", "listing", "warm", "switch", "ssd", "share", "policy", "predict", "lookahead", "boot", "panel", "telemetry")
-NAMES += ("push", "fit")
+NAMES = (
+    *("cold", "import", "listing", "warm", "switch", "ssd", "share", "near", "compress", "policy"),
+    *("predict", "lookahead", "boot", "panel", "telemetry", "push", "fit"),
+)
 MODULES = {"import": "start"}
 """where a module is not called as its benchmark"""
 

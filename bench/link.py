@@ -34,6 +34,17 @@ class Link:
 
     prefix: tuple[str, ...]
     address: str
+    device: str = ""
+    """the near end"""
+    far_device: str = ""
+
+    def set_rate(self, rate_mbit: int) -> None:
+        """From now on; what is running goes on at the new rate."""
+        _run(*self.prefix, "tc", "qdisc", "replace", "dev", self.far_device, "root", *_shape(rate_mbit))
+
+    def received_bytes(self) -> int:
+        """What has come over the link so far, headers of all layers included."""
+        return int(Path(f"/sys/class/net/{self.device}/statistics/rx_bytes").read_text())
 
 
 def own_loopback() -> str:
@@ -79,12 +90,16 @@ def throttled(rate_mbit: int) -> Iterator[Link]:
         _run("ip", "link", "set", near, "up")
         for command in (("addr", "add", f"{second}/30", "dev", far), ("link", "set", far, "up"), ("link", "set", "lo", "up")):
             _run(*inside, "ip", *command)
-        shape = ("tbf", "rate", f"{rate_mbit}mbit", "burst", "512kb", "latency", "100ms")
-        _run(*inside, "tc", "qdisc", "add", "dev", far, "root", *shape)
-        yield Link(inside, second)
+        _run(*inside, "tc", "qdisc", "add", "dev", far, "root", *_shape(rate_mbit))
+        yield Link(inside, second, near, far)
     finally:
         subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
         subprocess.run(("ip", "link", "del", near), check=False, capture_output=True)
+
+
+def _shape(rate_mbit: int) -> tuple[str, ...]:
+    """tbf can send no faster than its burst allows between two ticks of the timer: a millisecond of the rate, at least 512 KB"""
+    return ("tbf", "rate", f"{rate_mbit}mbit", "burst", f"{max(512, rate_mbit // 8)}kb", "latency", "100ms")
 
 
 def _run(*command: str) -> None:

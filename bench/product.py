@@ -28,6 +28,7 @@ refresh_s = 0
 [transfer]
 connections_max = {connections}
 part_size_mb = {part_mb}
+compressed = "{compressed}"
 [profiles.bench]
 endpoint = "{endpoint}"
 allow_http = true
@@ -115,6 +116,7 @@ class Product(Client):
             ssd_gb=4 * job.total_bytes_largest / GIB + 1 if options.get("ssd", True) else 0,
             connections=options.get("connections", 0),
             part_mb=options.get("part_mb", 0),
+            compressed=options.get("compressed", "auto"),
             endpoint=job.endpoint,
             bucket=job.bucket,
             access_key=job.access_key,

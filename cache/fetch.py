@@ -16,6 +16,7 @@ from ..storage.errors import ModelStreamError
 from ..storage.landing import Priority
 from ..storage.objects import RemoteObject
 from ..storage.transfer import Transfer
+from .near_visit import Visit
 from .ram import RamEntry
 from .watch import LoadProgress, Watch
 
@@ -41,6 +42,8 @@ class Fetch:
         self.wire_bytes = 0
         self.entry: RamEntry | None = None
         """leased by this fetch until it ends and the last waiter has left"""
+        self.visit: Visit | None = None
+        """what the near origin had to say, where there is one"""
         self.cancelled = False
         self._condition = threading.Condition()
         self._reached: set[Goal] = set()

@@ -31,6 +31,8 @@ from ..storage.objects import Extent, ObjectHead, RemoteObject
 from ..storage.origin import Origin
 from .converting import Conversions
 from .fetch import Fetch, Goal
+from .forms import Forms
+from .near import Near
 from .ram import RamEntry, RamTier
 from .recipe import Recipe
 from .restore_words import RestoreProgress, in_words
@@ -43,6 +45,7 @@ from .ssd_lease import SsdLease
 from .ssd_stack import AnySsd
 from .tensors import parse_front
 from .watch import LoadProgress
+from .ways import Ways
 from .zones import Alike, Awaited, FileZone, MemoryZone
 
 NOT_RESUMABLE = (CorruptObject, InvalidSafetensors, ObjectChanged)
@@ -62,8 +65,12 @@ class Fetcher:
         speeds: Speeds | None = None,
         same: SameBytes | None = None,
         restores: Restores | None = None,
+        near: Near | None = None,
+        forms: Forms | None = None,
     ) -> None:
-        """speeds: told how long loads take; restores: what is done about archived objects, None: that is an error"""
+        """speeds: told how long loads take; restores: what is done about archived objects, None: that is an error;
+        near: where an origin with copies stands in front of others; forms: where compressed forms may be read
+        """
         self._origins = origins
         self._catalog = catalog
         self._engine = engine
@@ -76,6 +83,8 @@ class Fetcher:
         self.conversions = Conversions(origins, catalog, engine, ram, ssd, bus)
         self.read_for_load: Callable[[RemoteObject], None] = lambda obj: None
         """told of what a load has read from its bucket; quick"""
+        self.near = near
+        self._ways = Ways(origins, engine, bus, near, forms)
 
     def run(self, fetch: Fetch) -> None:
         """The body of a fetch's thread.  Never raises: the error becomes the waiters' error."""
@@ -83,7 +92,9 @@ class Fetcher:
             loads, error = fetch.loads, self._tried(fetch)
             # What is fetched ahead asks nothing back from an archive; a load that has joined it since may.
             if fetch.ended(error, unless_load=isinstance(error, ObjectArchived) and not loads):
-                return
+                break
+        if fetch.visit is not None:
+            fetch.visit.ended()
 
     def _tried(self, fetch: Fetch) -> BaseException | None:
         try:
@@ -368,26 +379,7 @@ class Fetcher:
     # -- the wire --------------------------------------------------------------------------------------------------------
     def _transfer(self, fetch: Fetch, zone: MemoryZone | FileZone) -> TransferResult:
         """Waits for the transfer; what it pinned may be a newer version than the one asked for."""
-        origin = self._origins[fetch.obj.origin]
-        transfer = self._engine.start(origin, fetch.obj, zone, priority=fetch.priority)
-        zone.on_refused = transfer.cancel
-        if zone.refused is not None:
-            transfer.cancel()
-        if isinstance(zone, FileZone):
-            zone.stopped = lambda: transfer.error is not None
-        fetch.attach(transfer)
-        transfer.wait()
-        try:
-            result = transfer.result()
-        except TransferCancelled:
-            if zone.alike is not None:
-                raise zone.alike from None
-            if isinstance(zone, MemoryZone) and zone.left:
-                raise Awaited from None
-            if zone.refused is not None:
-                raise zone.refused.about(fetch.obj.subject) from None
-            raise
-        fetch.wire_bytes = result.wire_bytes
+        result = self._ways.read(fetch, zone)
         if fetch.loads and not result.resumed_bytes:
             self.speeds.read_from_bucket(zone.obj.size_bytes, result.seconds)
         if fetch.loads:

@@ -277,10 +277,17 @@ class Cache:
     def snapshot(self) -> CacheSnapshot:
         return CacheSnapshot(self._ram.snapshot(), self._ssd.snapshot(), self._fetches.subjects(), self._fetches.restoring())
 
+    def wait_mirrored(self, timeout_s: float | None = None) -> bool:
+        """For a process that ends when its work is done: True when every copy for a near origin is made or given up."""
+        near = self._fetcher.near
+        return near is None or near.mirroring.wait_idle(timeout_s)
+
     def close(self) -> None:
         """Cancels what is on its way, joins the threads, closes the tiers."""
         threads = self._fetches.cancel()
         self._warmer.close()
+        if self._fetcher is not None and self._fetcher.near is not None:
+            self._fetcher.near.close()
         self._engine.close()
         for thread in threads:
             thread.join(CLOSE_S)

@@ -89,6 +89,18 @@ def _ls() -> CommandModule:
     return ls
 
 
+def _compress() -> CommandModule:
+    from . import compress
+
+    return compress
+
+
+def _mirror() -> CommandModule:
+    from . import mirror
+
+    return mirror
+
+
 def _restore() -> CommandModule:
     from . import restore
 
@@ -148,8 +160,10 @@ CACHE = (
 
 COMMANDS: tuple[Command, ...] = (
     Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
+    Command("compress", "make compressed forms of objects, or say for which it pays", _compress),
     Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
+    Command("mirror", "copy models from far buckets to the near one in front of them", _mirror),
     Command("plan", "which objects would be cheaper in another storage class", _plan),
     Command("apply", "carry out a plan of moves between storage classes", _apply),
     Command("cost", "what the buckets cost a month, and what they would with the plan", _cost),

@@ -56,6 +56,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ):
         add(name, default="", metavar="TEXT", help=text)
     add("--license", dest="licence", help=argparse.SUPPRESS)
+    add("--compress", action="store_true", help="also make the compressed form, where it shrinks (docs/compression.md)")
     add("--connections", type=int, default=0, metavar="N", help="at most so many (default: 8)")
     add("--part-mb", type=int, default=0, metavar="N", help="MiB of a part (default: by size and rate)")
 
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
         try:
             with in_precision(options, file) as made:
                 published = pushing.push(made, path)
+            if options.compress:
+                pushing.compress(published)
         except ModelStreamError as error:
             warn(f"{file.name}: {error}")
             failed.append({"file": file.name, "code": error.code, "message": str(error)})
@@ -117,6 +120,14 @@ class _Pushing:
         if published.rate_bytes_per_s:
             self._remember(published.rate_bytes_per_s)
         return published
+
+    def compress(self, published: Published) -> None:
+        """Reads it back from the bucket: what is compressed is what was stored."""
+        from .compress import make_form
+
+        made = make_form(self.origin, published.key, self.state, lambda done: None)
+        if not self.options.json:
+            say(made)
 
     def _request(self, file: Path, path: str) -> PublishRequest:
         from ..storage.publish import key_for

@@ -82,6 +82,9 @@ def _fetch(runtime: Runtime, objects: list[RemoteObject], options: argparse.Name
     if timed_out:
         warming.cancel()
         warming.wait(5.0)
+    else:
+        left_s = None if options.timeout is None else max(1.0, options.timeout - (time.monotonic() - started_s))
+        runtime.cache.wait_mirrored(left_s)
     progress = warming.progress()
     return {
         "done": progress.done,

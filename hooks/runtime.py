@@ -197,8 +197,11 @@ def _as_failure(error: Exception) -> ModelStreamError:
 def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
     from ..cache.arena import Arena
     from ..cache.fetcher import Fetcher
+    from ..cache.forms import Forms
     from ..cache.headers import HeaderReader
+    from ..cache.local_bytes import LocalBytes
     from ..cache.memory_budget import ram_budget_bytes, read_memory_figures
+    from ..cache.near_open import open_near
     from ..cache.pins import Pins
     from ..cache.ram import RamTier
     from ..cache.restores import Restores
@@ -228,7 +231,9 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         same = SameBytes(ram, ssd, StateFile(runtime.places.state / "same.json"))
         asked = AskedBack(StateFile(runtime.places.state / "restores.json"))
         restores = Restores(config.restore, runtime.origins, bus, asked, prices=lambda: load_prices(config.cost.price_file))
-        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same, restores)
+        near = open_near(config, tuple(runtime.origins.values()), runtime.catalog, engine, LocalBytes(ram, ssd, same), bus, speeds)
+        forms = None if config.transfer.compressed == "never" else Forms(runtime.catalog, bus, config.transfer.compressed)
+        fetcher = Fetcher(runtime.origins, runtime.catalog, engine, ram, ssd, bus, speeds, same, restores, near, forms)
         if config.tiering.promote:
             runtime._before_close.append(_promote_on_use(runtime, fetcher, ram, ssd, pins))
         headers = HeaderReader(runtime.origins, ram, ssd)

@@ -19,7 +19,7 @@ from .catalog_snapshot import SnapshotUnreadable, read_snapshot, write_snapshot
 from .config import CatalogConfig, OriginConfig
 from .errors import BadAnswer, ModelStreamError
 from .events import CatalogRefreshed, CatalogRefreshFailed, CatalogTrimmed, EventBus, TierDegraded, TlsNotVerified
-from .layout import FolderView, Source, lookup_name, sources
+from .layout import FORM, FolderView, Source, lookup_name, sources
 from .listing import Listing, ListingBuilder, difference
 from .objects import RemoteObject
 
@@ -148,6 +148,12 @@ class Catalog:
                 if name not in seen and (obj := listing.find(view, source, name) if listing else None) is not None:
                     seen.add(name)
                     yield name, obj
+
+    def form_of(self, obj: RemoteObject) -> RemoteObject | None:
+        """The compressed form that lies beside it, of whatever version it is one."""
+        listing = self._contents.listings.get(obj.origin)
+        row = listing.row(obj.id.key + FORM) if listing else None
+        return None if listing is None or row is None else listing.object(row)
 
     def expect(self, views: Iterable[FolderView]) -> None:
         """Views that will be asked for: their names are built with each listing, off the caller's thread.  Before ``start``."""
@@ -356,10 +362,13 @@ class Catalog:
         return tuple(merged(parts))
 
     def _sources(self, view: FolderView) -> tuple[tuple[str, Source], ...]:
-        """(origin, prefix) pairs that feed a view, nearest first.  Fixed by the configuration, so made once a view."""
+        """(origin, prefix) pairs that feed a view, nearest first.  Fixed by the configuration, so made once a view.
+
+        Origins with copies come last: what a farther one holds is that one's object, wherever its bytes are read from.
+        """
         found = self._sources_of.get(view)
         if found is None:
-            configs = {name: origin.config for name, origin in self._origins.items()}
+            configs = {name: o.config for name, o in sorted(self._origins.items(), key=lambda item: item[1].config.mirror)}
             found = tuple((name, source) for name, c in configs.items() for source in sources(view, c.prefix, c.folders))
             self._sources_of[view] = found
         return found

@@ -95,6 +95,9 @@ class OriginConfig:
     prefix: str = ""
     allow_pickles: tuple[str, ...] = ()
     folders: tuple[FolderRule, ...] = ()
+    mirror: bool = False
+    """takes copies of what farther origins hold; see cache/near.py"""
+    mirror_budget_bytes: int | None = None
 
     def allows_pickle(self, object_key: str) -> bool:
         """Whether the owner allows pickles at this full object key."""
@@ -119,6 +122,8 @@ class TransferConfig:
     stall_s: float = key(number(0.1, 3600), 10.0)
     retries: int = key(integer(0, 100), 6)
     """of one part in a row without a new byte"""
+    compressed: str = key(one_of("auto", "always", "never"), "auto")
+    """whether compressed forms are read: where they pay, wherever there is one, or not at all"""
 
     @property
     def part_size_bytes(self) -> int:
@@ -297,6 +302,9 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
     for name in names:
         if names.count(name) > 1:
             raise ConfigError(f"two origins are called {name}", next_step='give one of them its own name = "…"')
+    if origins and origins[-1].mirror:
+        step = "origins are ordered near to far: put it before the origins whose objects it is to copy"
+        raise ConfigError(f"origins[{len(origins) - 1}].mirror: no origin is farther away", next_step=step)
     read: dict[str, Any] = {name: read_table(cls, data.get(name, {}), name) for name, cls in sections.items()}
     enabled = expect(data.get("enabled", True), bool, "enabled")
     for section in ("publish", "results"):
@@ -314,6 +322,9 @@ class _OriginTable:
     profile: str = key(text(empty=False), "")
     allow_pickles: tuple[str, ...] = key(texts(), ())
     folders: tuple[FolderRule, ...] = key(lambda value, where: _folder_rules(value, where), ())
+    mirror: bool = key(boolean(), False)
+    mirror_budget_gb: float = key(number(0.001, 1e9), 0.0)
+    """GiB; absent: no limit of ours"""
 
 
 def _origin_from(table: Any, where: str, profiles: dict[str, ProfileConfig]) -> OriginConfig:
@@ -328,7 +339,10 @@ def _origin_from(table: Any, where: str, profiles: dict[str, ProfileConfig]) -> 
         # The wildcard certificate *.s3.REGION.amazonaws.com does not cover a bucket with dots.
         profile = replace(profile, addressing="path")
     allowed = tuple(_as_prefix(p, f"{where}.allow_pickles") for p in read.allow_pickles)
-    return OriginConfig(name, read.bucket, profile, _as_prefix(read.prefix, f"{where}.prefix"), allowed, read.folders)
+    if read.mirror_budget_gb and not read.mirror:
+        raise ConfigError(f"{where}.mirror_budget_gb needs mirror = true", next_step="add it, or take the budget out")
+    budget = int(read.mirror_budget_gb * GIB) or None
+    return OriginConfig(name, read.bucket, profile, _as_prefix(read.prefix, f"{where}.prefix"), allowed, read.folders, read.mirror, budget)
 
 
 def _profile_of(name: str, where: str, profiles: dict[str, ProfileConfig]) -> ProfileConfig:

@@ -58,13 +58,24 @@ class TransferEngine:
         self._closed = False
 
     # -- public --------------------------------------------------------------------------------------------------------
-    def start(self, origin: Origin, obj: RemoteObject, zone: LandingZone, *, priority: Priority = Priority.FOREGROUND) -> Transfer:
-        """Returns at once; everything happens in the engine's threads.  Joining transfers of one object is the caller's."""
+    def start(
+        self,
+        origin: Origin,
+        obj: RemoteObject,
+        zone: LandingZone,
+        *,
+        priority: Priority = Priority.FOREGROUND,
+        settings: TransferConfig | None = None,
+    ) -> Transfer:
+        """Returns at once; everything happens in the engine's threads.  Joining transfers of one object is the caller's.
+
+        settings: this transfer's patience (retries, stalls, deadlines), where another way is there if this one fails
+        """
         with self.lock:
             if self._closed:
                 raise RuntimeError("the transfer engine is closed")
             flow = self._flows.setdefault(origin.name, OriginFlow(self.connections_max, self.clock))
-            transfer = Transfer(self, origin, obj, zone, flow, priority)
+            transfer = Transfer(self, origin, obj, zone, flow, priority, settings or self.settings)
             self._transfers.append(transfer)
             self._preempt()
             self.staff()

@@ -37,6 +37,10 @@ class PinnedReader:
             self._connection.close()
 
     @property
+    def head(self) -> ObjectHead:
+        return self._pinned()
+
+    @property
     def size_bytes(self) -> int:
         return self._pinned().size_bytes
 

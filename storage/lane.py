@@ -112,7 +112,7 @@ class Lane:
             address,
             tls,
             connect_timeout_s=transfer.origin.profile.connect_timeout_s,
-            read_timeout_s=self._engine.settings.stall_s,
+            read_timeout_s=transfer.stall_s,
         )
         return self._connection
 

@@ -21,6 +21,9 @@ NAME_BYTES_MAX = 1024
 SEGMENT_BYTES_MAX = 255
 """a longer file name fits no file system that we could keep the object on"""
 
+FORM = ".msframes"
+"""compressed forms (`frames`): another way to read the object whose name they extend, and no model by themselves"""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """control characters, line separators, halves of characters"""
 _WINDOWS_ONLY = re.compile(r'[<>:"|?*]')
@@ -42,7 +45,9 @@ class FolderView:
     extensions: frozenset[str]
 
     def accepts(self, name: str) -> bool:
-        return not self.extensions or name[-32:].lower().endswith(tuple(self.extensions))
+        if not self.extensions:
+            return not name.endswith(FORM)
+        return name[-32:].lower().endswith(tuple(self.extensions))
 
 
 @dataclass(frozen=True, slots=True)

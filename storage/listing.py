@@ -14,10 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .breath import equal, slices, strictly_sorted
-from .layout import FolderView, Source, is_safe_name
+from .layout import FORM, FolderView, Source, is_safe_name
 from .objects import ObjectId, RemoteObject
 
 _LAST = "\U0010ffff"
+_is_form = operator.methodcaller("endswith", FORM)
+OURS = ".modelstream/"
+"""under an origin's prefix: what a fleet writes down about copies, and no model"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +79,7 @@ class Listing:
         for low, high in self.spans(source):
             for part in slices(high - low):
                 keys = self.keys[low + part.start : low + part.stop]
-                if view.extensions and not all(map(of_view, keys)):
+                if any(map(_is_form, keys)) if not view.extensions else not all(map(of_view, keys)):
                     keys = [key for key in keys if view.accepts(key)]
                 found += map(without_prefix, keys)
         return found
@@ -138,8 +141,11 @@ class ListingBuilder:
 
     def add(self, page: Iterable[RemoteObject]) -> None:
         for obj in page:
-            if not is_safe_name(obj.id.key[self._prefix :]):
+            name = obj.id.key[self._prefix :]
+            if not is_safe_name(name):
                 self.skipped += 1
+                continue
+            if name.startswith(OURS):
                 continue
             if obj.storage_class != "STANDARD":
                 self._classes[len(self._keys)] = obj.storage_class

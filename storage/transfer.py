@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .answers import Refusal, Then
+from .config import TransferConfig
 from .errors import ModelStreamError, ObjectChanged, TransferCancelled
 from .events import ConnectionsChanged, Event, PartHedged, PartRetried
 from .flow import OriginFlow
@@ -57,7 +58,14 @@ class Transfer:
     """Made by ``TransferEngine.start``.  The public methods may be called from any thread."""
 
     def __init__(
-        self, engine: TransferEngine, origin: Origin, obj: RemoteObject, zone: LandingZone, flow: OriginFlow, priority: Priority
+        self,
+        engine: TransferEngine,
+        origin: Origin,
+        obj: RemoteObject,
+        zone: LandingZone,
+        flow: OriginFlow,
+        priority: Priority,
+        settings: TransferConfig,
     ) -> None:
         self.id = next(_numbers)
         self.obj = obj
@@ -67,7 +75,7 @@ class Transfer:
         self.priority = priority
         self._engine = engine
         self._clock = engine.clock
-        self._settings = engine.settings
+        self._settings = settings
         now = self._clock()
         self.started_s = now
         self.signer = Signer(origin, obj, self._clock)
@@ -104,7 +112,7 @@ class Transfer:
         self.error: ModelStreamError | None = None
         self.value: TransferResult | None = None
         self.look_tries = Tries()
-        self.patience = Patience(engine.settings)
+        self.patience = Patience(settings)
         self._progress_at: tuple[float, int] = (now, 0)
         self._done = threading.Event()
         self._callbacks: list[Callable[[Transfer], None]] = []
@@ -152,6 +160,10 @@ class Transfer:
                 self._callbacks.append(callback)
                 return
         callback(self)
+
+    @property
+    def stall_s(self) -> float:
+        return self._settings.stall_s
 
     def _state(self) -> str:
         if self.phase is Phase.DONE:

@@ -13,6 +13,8 @@ from typing import Any
 from ..storage import events as ev
 from ..storage import events_comfy as cf
 from ..storage import events_fit as ef
+from ..storage import events_forms as forms
+from ..storage import events_near as near
 from ..storage import events_restore as er
 from ..storage.events import Event
 from .costs import Costs
@@ -68,6 +70,16 @@ class Counting:
             er.ClassChangeFailed: self._class_failed,
             ef.MemoryStep: self._memory_step,
             ef.VariantChosen: self._variant,
+            forms.FormRead: self._form_read,
+            forms.FormRefused: lambda e, _: self._r.tally.count("comfyui_forms", "failed"),
+            near.NearDown: self._near_down,
+            near.NearFailover: self._near_failover,
+            near.NearCopyRefused: lambda e, _: self._r.tally.count("comfyui_near_refusals", e.origin, e.reason),
+            near.NearWaited: lambda e, _: self._r.tally.count("comfyui_near_waits", e.origin, e.outcome),
+            near.Mirrored: self._mirrored,
+            near.MirrorSkipped: lambda e, _: self._r.tally.count("comfyui_mirrors", e.origin, "skipped"),
+            near.MirrorFailed: self._mirror_failed,
+            near.MirrorEvicted: self._mirror_evicted,
             cf.HttpRequest: self._request,
             cf.QueueOperation: self._queued,
             cf.ExecutionStart: self._started,
@@ -223,6 +235,28 @@ class Counting:
         with self._lock:
             self._down_since.setdefault(e.origin, now_s)
             (self._refused.add if e.code in REFUSED else self._refused.discard)(e.origin)
+
+    def _form_read(self, e: forms.FormRead, now_s: float) -> None:
+        self._r.tally.count("comfyui_forms", "finished")
+        self._r.tally.count("comfyui_form_saved_bytes", by=max(0, e.size_bytes - e.stored_bytes))
+
+    # -- near origins ------------------------------------------------------------------------------------------------------
+    def _near_down(self, e: near.NearDown, now_s: float) -> None:
+        self._r.tally.count("comfyui_errors", e.code, "near")
+
+    def _near_failover(self, e: near.NearFailover, now_s: float) -> None:
+        self._r.tally.count("comfyui_near_failovers", e.origin)
+
+    def _mirrored(self, e: near.Mirrored, now_s: float) -> None:
+        self._r.tally.count("comfyui_mirrors", e.origin, "finished")
+        self._r.tally.count("comfyui_mirror_bytes", e.origin, by=e.size_bytes)
+
+    def _mirror_failed(self, e: near.MirrorFailed, now_s: float) -> None:
+        self._r.tally.count("comfyui_mirrors", e.origin, "failed")
+        self._r.tally.count("comfyui_errors", e.code, "near")
+
+    def _mirror_evicted(self, e: near.MirrorEvicted, now_s: float) -> None:
+        self._r.tally.count("comfyui_mirror_evicted_bytes", e.origin, by=e.size_bytes)
 
     # -- ComfyUI -----------------------------------------------------------------------------------------------------------
     def _request(self, e: cf.HttpRequest, now_s: float) -> None:

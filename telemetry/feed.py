@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..storage import events, events_comfy, events_fit, events_publish, events_restore
+from ..storage import events, events_comfy, events_fit, events_forms, events_near, events_publish, events_restore
 from ..storage.events import Event
 from ..storage.people import seconds_text, size_text
 
@@ -128,6 +128,36 @@ def _published(e: events_publish.ObjectPublished) -> dict[str, Any]:
     return _about(e, "publish", text, size_bytes=e.size_bytes, seconds=e.seconds, reason=e.how)
 
 
+def _form_read(e: events_forms.FormRead) -> dict[str, Any]:
+    text = f"{basename(e.subject)} came compressed: {size_text(e.stored_bytes)} for {size_text(e.size_bytes)} in {e.seconds:.1f} s"
+    return _about(e, "transfer", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="compressed")
+
+
+def _mirrored(e: events_near.Mirrored) -> dict[str, Any]:
+    text = f"{basename(e.subject)} was copied to {e.origin}: {size_text(e.size_bytes)} in {e.seconds:.1f} s"
+    return _about(e, "near", text, size_bytes=e.size_bytes, seconds=e.seconds, reason="copied")
+
+
+def _mirror_evicted(e: events_near.MirrorEvicted) -> dict[str, Any]:
+    text = f"{basename(e.key)} left {e.origin}: {size_text(e.size_bytes)}, {e.why}"
+    return {"kind": "near", "name": basename(e.key), "size_bytes": e.size_bytes, "reason": "evicted", "text": text}
+
+
+def _near_down(e: events_near.NearDown) -> dict[str, Any]:
+    text = f"{e.origin} fails, loads go past it for {e.retry_s:.0f} s: {e.cause}"
+    return {"kind": "near", "name": e.origin, "seconds": e.retry_s, "reason": e.code, "text": text}
+
+
+def _failover(e: events_near.NearFailover) -> dict[str, Any]:
+    text = f"{basename(e.subject)}: {e.origin} failed ({e.code}), the far origin goes on after {size_text(e.landed_bytes)}"
+    return _about(e, "near", text, size_bytes=e.landed_bytes, reason="failover")
+
+
+def _waited(e: events_near.NearWaited) -> dict[str, Any]:
+    text = f"{basename(e.subject)}: waited {e.seconds:.1f} s for another worker's copy in {e.origin}: {e.outcome}"
+    return _about(e, "near", text, seconds=e.seconds, reason=e.outcome)
+
+
 def _missing(e: events.ModelsMissing) -> dict[str, Any]:
     return {"kind": "load_failed", "name": e.names[0] if e.names else "", "reason": "missing", "text": f"not found: {', '.join(e.names)}"}
 
@@ -215,6 +245,17 @@ WRITERS: dict[type[Event], Callable[[Any], dict[str, Any]]] = {
     events.CorruptionFound: _plain("corruption", "subject", "detail", "where"),
     events.TierDegraded: _plain("degraded", "tier", "cause", "code"),
     events.SeamChanged: _plain("seam", "seam", "reason", "state"),
+    events_forms.FormRead: _form_read,
+    events_forms.FormRefused: _plain("degraded", "subject", "cause", "reason"),
+    events_near.NearDown: _near_down,
+    events_near.NearUp: _plain("near", "origin"),
+    events_near.NearFailover: _failover,
+    events_near.NearCopyRefused: _plain("near", "subject", "origin", "reason"),
+    events_near.NearWaited: _waited,
+    events_near.Mirrored: _mirrored,
+    events_near.MirrorSkipped: _plain("near", "subject", "origin", "reason"),
+    events_near.MirrorFailed: _plain("near", "subject", "message", "code"),
+    events_near.MirrorEvicted: _mirror_evicted,
     events.CatalogRefreshFailed: _plain("catalog", "origin", "cause", "code"),
     events_restore.RestoreStarted: _restoring,
     events_restore.RestoreFinished: _restored,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage import events, events_comfy, events_fit, events_restore
+from ..storage import events, events_comfy, events_fit, events_near, events_restore
 from ..storage.events import Event, EventBus
 from .records import cap_client_loggers, redact_records
 from .redact import Redactor
@@ -45,6 +45,9 @@ LEVELS: Mapping[type[Event], int] = {
     events.TierDegraded: logging.WARNING,
     events.CorruptionFound: logging.ERROR,
     events.LoadFailed: logging.ERROR,
+    events_near.NearDown: logging.WARNING,
+    events_near.NearFailover: logging.WARNING,
+    events_near.MirrorFailed: logging.WARNING,
     events_comfy.HttpRequest: logging.DEBUG,
     events_comfy.ExecutionStart: logging.DEBUG,
     events_comfy.ExecutionProgress: logging.DEBUG,

@@ -153,7 +153,7 @@ def test_no_text_makes_more_label_values_than_there_is_room(words: list[str]) ->
         tally.count("comfyui_transfers", word, word)
         tally.count("comfyui_errors", word, word)
         tally.observe("comfyui_model_load_seconds", 1.0, word, word)
-    results = {OTHER, "finished", "failed", "stopped", "useful", "late", "wasted"}
+    results = {OTHER, "finished", "failed", "stopped", "skipped", "useful", "late", "wasted"}
     assert all(origin in ("near", OTHER) and result in results for origin, result in tally.counters()["comfyui_transfers"])
     assert len(tally.histograms()["comfyui_model_load_seconds"]) <= 66 * 5
     names = {name for row in tally.counters()["comfyui_errors"] for name in row}

@@ -83,7 +83,7 @@ class ScriptedEngine:
         self.fetching: Callable[[], None] = lambda: None
         """called when half of an object has landed"""
 
-    def start(self, origin: Any, obj: RemoteObject, zone: Any, *, priority: Any = None) -> ScriptedTransfer:
+    def start(self, origin: Any, obj: RemoteObject, zone: Any, *, priority: Any = None, settings: Any = None) -> ScriptedTransfer:
         self.started.append(obj)
         transfer = ScriptedTransfer(obj, priority)
         try:
