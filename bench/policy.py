@@ -162,6 +162,9 @@ def draw(report: Report, path: Path) -> None:
     figure, axes = pyplot.subplots(2, 1, figsize=(15, 10))
     for axis, wanted in zip(axes, (True, False), strict=True):
         rows = [row for row in report.rows if (row["source"] == "trace") == wanted and row["cell"] not in ("hierarchy", "SSD 1200")]
+        if not rows:
+            axis.set_visible(False)
+            continue
         cells = list(dict.fromkeys((row["source"], row["cell"]) for row in rows))
         policies = list(dict.fromkeys(row["policy"] for row in rows))
         for number, policy in enumerate(policies):

@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from modelstream.cache import pages, pinning
 from modelstream.cache.arena import Arena
+from modelstream.cache.mapped_file import map_private
 from modelstream.cache.pinning import Pinner, slices_of
 from modelstream.hooks.pinning import ComfyLedger, _limit_bytes, cuda_in_use, pin_memory
 from modelstream.storage.config_memory import RamConfig
@@ -337,7 +339,7 @@ def test_pinning_starts_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuda_in_use() is None
 
 
-def test_wired_an_opened_object_is_pinned_and_the_end_unpins_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wired_an_opened_object_is_pinned_and_what_several_processes_share_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "comfy.model_management", comfyui())
     monkeypatch.setattr("modelstream.hooks.pinning.cuda_in_use", lambda: cuda)
     monkeypatch.setattr(pinning, "QUIET_S", 0.01)
@@ -347,9 +349,12 @@ def test_wired_an_opened_object_is_pinned_and_the_end_unpins_it(monkeypatch: pyt
     )
     pin_memory(runtime, hearers.append)
     close = runtime.on_open[0](SimpleNamespace(arena=arena, ram=None))
-    buffer = arena.allocate(2 * MIB).buffer
-    hearers[0](SimpleNamespace(obj=SimpleNamespace(subject="near:a"), header=header_of(MIB), buffer=buffer))
+    (tmp_path / "b").write_bytes(bytes(2 * MIB))
+    buffer, shared = arena.allocate(2 * MIB).buffer, arena.borrow(map_private(tmp_path / "b", "near:b"))
+    for name, one in (("near:b", shared), ("near:a", buffer)):
+        hearers[0](SimpleNamespace(obj=SimpleNamespace(subject=name), header=header_of(MIB), buffer=one))
     assert eventually(lambda: runtime.status_blocks["pinned_memory"]()["pinned_bytes"] == MIB)
+    assert not any(ctypes.addressof(shared) <= address < ctypes.addressof(shared) + 2 * MIB for address in cuda.ranges)
     close()
     assert cuda.ranges == {}
 
