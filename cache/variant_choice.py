@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from ..storage.errors import NoRoom, ObjectMissing
 from ..storage.people import size_text
+from ..storage.variant_rules import AT_MOST, BEST, SMALLEST, THIS
 from .fit import EVICT, OFFLOAD, WHOLE, Verdict
-
-BEST, SMALLEST, AT_MOST, THIS = "best that fits", "smallest", "at most N bits", "this one"
-RULES = (BEST, SMALLEST, AT_MOST, THIS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..cache.fit import Component, Estimate, Verdict, Work, judge
 from ..cache.headers_of_files import read_header
+from ..cache.state_file import StateFile
 from ..storage.config_precision import form_for
 from ..storage.errors import InvalidSafetensors
-from .fit_build import CHECKPOINTS, DIFFUSION, TEXT, VAES, Built, NotKnown, build
+from .fit_build import Built, NotKnown, build
+from .fit_folders import CHECKPOINTS, DIFFUSION, TEXT, VAES
+from .fit_kept import KeptEstimates
 from .fit_room import Rooms
 from .fit_shapes import PICTURE, Size, latent_shape, vae_latent
 from .fit_trace import trace_decode, trace_step
@@ -45,12 +48,14 @@ class Fit:
 class Estimator:
     """Thread-safe; one estimate is made at a time."""
 
-    def __init__(self, runtime: Runtime, rooms: Rooms) -> None:
+    def __init__(self, runtime: Runtime, rooms: Rooms, file: StateFile | None = None) -> None:
+        """file: where estimates of objects are kept over a restart; None: they are not."""
         self._runtime = runtime
         self.rooms = rooms
         self._lock = threading.Lock()
         self._making = threading.Lock()
-        self._kept: OrderedDict[Any, Estimate] = OrderedDict()
+        self._file = KeptEstimates(file or StateFile(None))
+        self._kept: OrderedDict[Any, Estimate] = self._file.read()
 
     def of_object(self, obj: RemoteObject, folder: str, size: Size = PICTURE, name: str = "") -> Fit:
         """In the precision that the owner's rules want it in.  Raises the errors of storage.errors where the header cannot be read.
@@ -107,6 +112,9 @@ class Estimator:
                 self._kept[key] = found
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
+                kept = dict(self._kept)
+            with self._making:
+                self._file.write(kept)
         return self.judged(found)
 
     def judged(self, found: Estimate) -> Fit:

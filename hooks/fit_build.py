@@ -18,12 +18,11 @@ from typing import Any
 
 from ..cache.tensors import tensor_without_memory
 from ..storage.safetensors_header import SafetensorsHeader
+from .fit_folders import CHECKPOINTS, DIFFUSION, FOLDERS, TEXT, VAES
 from .seam import place_of
 
 TENSORS_MOST = 20_000
 """a header with more is none of a model that ComfyUI knows, and its detection takes the square of them"""
-CHECKPOINTS, DIFFUSION, TEXT, VAES = "checkpoints", "diffusion_models", "text_encoders", "vae"
-FOLDERS = (CHECKPOINTS, DIFFUSION, TEXT, VAES)
 
 
 class NotKnown(Exception):
@@ -124,6 +123,7 @@ def _rebound(function: Any, **names: Any) -> Any:
 def _functions() -> dict[str, Any]:
     sd, detection = _comfy("sd"), _comfy("model_detection")
     names: dict[str, Any] = {
+        "comfy": _without_paging(),
         "model_management": _no_memory(),
         "model_detection": _Over(detection, model_config_from_unet=_on_meta(detection.model_config_from_unet)),
         "CLIP": _make_clip,
@@ -146,6 +146,12 @@ def _no_memory() -> _Over:
     )
 
 
+def _without_paging() -> _Over:
+    """Newer ComfyUI's patcher that pages weights takes address space on the device: here the plain one is made."""
+    patchers = _comfy("model_patcher")
+    return _Over(sys.modules["comfy"], model_patcher=_Over(patchers, CoreModelPatcher=patchers.ModelPatcher))
+
+
 def _on_meta(detect: Any) -> Any:
     def detected(*args: Any, **kwargs: Any) -> Any:
         config = detect(*args, **kwargs)
@@ -163,7 +169,7 @@ def _make_clip(target: Any = None, *args: Any, **kwargs: Any) -> Any:
     target.tokenizer = lambda **_: None
     clip = sd.CLIP(no_init=True)
     with _meta():
-        _rebound(sd.CLIP.__init__, model_management=_no_memory())(clip, target, *args, **kwargs)
+        _rebound(sd.CLIP.__init__, comfy=_without_paging(), model_management=_no_memory())(clip, target, *args, **kwargs)
     return clip
 
 

@@ -21,7 +21,7 @@ from ..storage.gguf_header import BITS
 from ..storage.people import size_text
 from ..storage.safetensors_header import DTYPE_BITS, SafetensorsHeader
 from ..storage.variants import Family, Member, alike, family
-from .fit_build import DIFFUSION
+from .fit_folders import DIFFUSION, GGUF_FOLDER
 from .fit_shapes import Size
 from .folders import local_file, view_of
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .runtime import Runtime
 
 GGUF = ".gguf"
-GGUF_FOLDER, GGUF_LOADER = "unet_gguf", "UnetLoaderGGUF"
-"""of the node pack that loads GGUF diffusion models: its folder and its node"""
+GGUF_LOADER = "UnetLoaderGGUF"
+"""the node of the pack that loads GGUF diffusion models"""
 TORCH_BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8, "int8": 8}
 
 

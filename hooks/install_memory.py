@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.memory_budget import read_memory_figures
 from ..cache.vram import Limits
 from ..storage.config_memory import VramConfig
 from .assign import AssignSeam
 from .devices import devices_json
-from .fit import Estimator
-from .fit_room import Rooms
-from .fit_variants import smaller_names
 from .host_copies import HostCopiesSeam
 from .loaded_models import LoadedModels
 from .loading import LoadingSeam
@@ -20,9 +17,11 @@ from .pinning import pin_memory
 from .runtime import Runtime
 from .seam import Seams
 from .shared_memory import SharedMemory
-from .smaller import SmallerSeam
 from .vram_pressure import VramPressureSeam
 from .warm_models import WarmModelsSeam
+
+if TYPE_CHECKING:
+    from .fit import Estimator
 
 FLOOR_SHARE, FLOOR_MOST_BYTES = 8, 4 << 30
 
@@ -43,7 +42,7 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
         if seams.is_on(assign.name):
             seams.put_on(copies)
     if not config.vram.warm_models:
-        runtime.estimator = Estimator(runtime, Rooms(None, None))
+        runtime.make_estimator = lambda: _estimator(runtime, None, None)
         watch_memory(runtime, keep_free_bytes(config.vram))
         return None
     warm = WarmModelsSeam(runtime, shared, limits_of(config.vram), keep_free_bytes(config.vram))
@@ -57,13 +56,30 @@ def install_memory(seams: Seams, runtime: Runtime, loading: LoadingSeam) -> Warm
             warm.trouble = "taken off: nobody could make it let go"
     watch_memory(runtime, keep_free_bytes(config.vram), warm, pressure)
     both_on = seams.is_on(warm.name) and seams.is_on(pressure.name)
-    runtime.estimator = Estimator(runtime, Rooms(warm, pressure) if both_on else Rooms(None, None))
-    pressure.ladder.helps = lambda label: smaller_names(runtime, label)
+    runtime.make_estimator = lambda: _estimator(runtime, warm if both_on else None, pressure if both_on else None)
+    pressure.ladder.helps = lambda label: _smaller_names(runtime, label)
     if config.fit.smaller:
+        from .smaller import SmallerSeam
+
         seams.put_on(SmallerSeam(runtime))
     runtime.models = LoadedModels(warm, pressure)
     runtime.status_blocks["memory"] = lambda: memory_json(warm, pressure, assign, copies)
     return warm if both_on else None
+
+
+def _estimator(runtime: Runtime, warm: WarmModelsSeam | None, pressure: VramPressureSeam | None) -> Estimator:
+    """Imported when somebody asks what fits: a start of ComfyUI pays nothing for it."""
+    from ..cache.state_file import StateFile
+    from .fit import Estimator
+    from .fit_room import Rooms
+
+    return Estimator(runtime, Rooms(warm, pressure), StateFile(runtime.places.state / "fit.json"))
+
+
+def _smaller_names(runtime: Runtime, label: str) -> list[str]:
+    from .fit_variants import smaller_names
+
+    return smaller_names(runtime, label)
 
 
 def limits_of(config: VramConfig) -> Limits:

@@ -24,6 +24,7 @@ class MemoryLadder:
     def __init__(self, warm: WarmModelsSeam) -> None:
         self._warm = warm
         self._wanted = ""
+        self._behind: dict[int, int] = {}
         self.helps: Callable[[str], Iterable[str]] = lambda label: ()
 
     def wants(self, models: Iterable[Any]) -> None:
@@ -46,10 +47,13 @@ class MemoryLadder:
         self._warm.tell(MemoryStep("leave", str(device), self._wanted, int(needed_bytes), int(free_bytes), won, f"left: {names}"))
 
     def loaded(self, models: Iterable[Any]) -> None:
-        """After ComfyUI has loaded them: of which of them a part stayed behind."""
+        """After ComfyUI has loaded them: of which of them a part stayed behind; told again when it is another part."""
+        before, self._behind = self._behind, {}
         for one in models:
-            behind = _on_device(one) and one.model_size() - one.loaded_size()
+            behind = one.model_size() - one.loaded_size() if _on_device(one) else 0
             if behind:
+                self._behind[id(one.model)] = behind
+            if behind and before.get(id(one.model)) != behind:
                 why = f"{size_text(behind)} stay in host memory and are copied at every step"
                 free = int(_management().get_free_memory(one.load_device))
                 self._warm.tell(MemoryStep("partial", str(one.load_device), self.label(one), one.model_size(), free, behind, why))

@@ -95,8 +95,9 @@ class Runtime:
         """(digest, form): models that a precision rule names and that were left as they are, which was said"""
         self.models: LoadedModels | None = None
         """loaded models that can be let go; None where none are kept"""
-        self.estimator: Estimator | None = None
-        """how much memory a model will take; None until ComfyUI's loaders are there"""
+        self.make_estimator: Callable[[], Estimator] | None = None
+        """None until ComfyUI's loaders are there; see ``estimator``"""
+        self._estimator: Estimator | None = None
         self.pause_prefetch: Callable[[bool], None] | None = None
         """holds back or lets go on what is fetched ahead; None where nothing is"""
         self.prefetcher: Prefetcher | None = None
@@ -152,6 +153,15 @@ class Runtime:
                 self.bus.emit(TierDegraded("cache", error.code, str(error)))
 
         threading.Thread(target=run, name="modelstream-open", daemon=True).start()
+
+    @property
+    def estimator(self) -> Estimator | None:
+        """How much memory a model will take.  Made when first asked for; None where there is none.  Any thread."""
+        if self._estimator is None and self.make_estimator is not None:
+            made = self.make_estimator()
+            with self._lock:
+                self._estimator = self._estimator or made
+        return self._estimator
 
     @property
     def opened(self) -> Cache | None:

@@ -16,12 +16,13 @@ import folder_paths
 
 from ..cache.fit import EVICT, NO, OFFLOAD, WHOLE
 from ..cache.recipe import FORMS
-from ..cache.variant_choice import BEST, Variant, choose_variant
+from ..cache.variant_choice import Variant, choose_variant
 from ..storage.errors import ModelStreamError, NoRoom
 from ..storage.events_fit import MemoryStep, VariantChosen
 from ..storage.people import size_text
+from ..storage.variant_rules import BEST
 from .context import executing
-from .fit_build import CHECKPOINTS, DIFFUSION
+from .fit_folders import CHECKPOINTS, DIFFUSION
 from .fit_shapes import PICTURE
 from .fit_variants import GGUF, find_family, variants_of
 from .folders import local_file, view_of

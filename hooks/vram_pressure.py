@@ -20,9 +20,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..cache.fit import Held
 from ..cache.vram_choice import Candidate, order
 from ..storage.events import DeviceFull
 from .device_models import DeviceLooks
@@ -31,6 +30,9 @@ from .host_copies import host_copy_bytes
 from .memory_ladder import MemoryLadder
 from .seam import Seam, Wrapped, shape_problem
 from .warm_models import WarmModelsSeam
+
+if TYPE_CHECKING:
+    from ..cache.fit import Held
 
 WAKE_FLAG = "modelstream_wake"
 """set on ComfyUI's queue to wake the thread that runs prompts; taken out again before ComfyUI sees it"""
@@ -143,6 +145,8 @@ class VramPressureSeam(Seam):
 
     def could_leave(self, device: Any) -> tuple[Held, ...]:
         """Who would leave the device, the first first.  From any thread: a look, which a load meanwhile may make untrue."""
+        from ..cache.fit import Held
+
         labels = {id(patcher.model): label for label, value in self._warm.pool.labelled() for patcher in value.patchers()}
         found = self._in_order(device, ())
         return tuple(Held(labels.get(id(one.model.model), type(one.model.model).__name__), one.model.loaded_size()) for one in found)
@@ -163,7 +167,7 @@ class VramPressureSeam(Seam):
     # -- a device that is full -------------------------------------------------------------------------------------------
     def _load_models(self, original: Wrapped, models: Any, *args: Any, **kwargs: Any) -> Any:
         models = list(models)
-        self.ladder.wants(models)
+        self._tell(self.ladder.wants, models)
         try:
             result = self._load_with_room(original, models, args, kwargs)
         except Exception as error:
@@ -173,9 +177,15 @@ class VramPressureSeam(Seam):
         finally:
             self.ladder.done()
         if not _dynamic_vram():
-            self.ladder.loaded(models)
+            self._tell(self.ladder.loaded, models)
         self._look()
         return result
+
+    def _tell(self, step: Callable[[list[Any]], None], models: list[Any]) -> None:
+        try:
+            step(models)
+        except Exception as error:
+            self.ours_failed(error)
 
     def _explained(self, models: list[Any], error: Exception) -> Exception:
         try:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.sd
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..cache.variant_choice import BEST, RULES
-from ..hooks.fit_build import CHECKPOINTS, DIFFUSION
-from ..hooks.fit_shapes import Size
-from ..hooks.fit_variants import GGUF_FOLDER, Chosen, choose, load_gguf
+from ..hooks.fit_folders import CHECKPOINTS, DIFFUSION, GGUF_FOLDER
 from ..storage.errors import ModelStreamError
+from ..storage.variant_rules import BEST, RULES
 from .ours import CATEGORY, always, runtime
+
+if TYPE_CHECKING:
+    from ..hooks.fit_variants import Chosen
+
+# What decides is imported when a node runs: a start of ComfyUI pays nothing for it.
 
 RULE = (
     "best that fits: the most bits of those that fit whole; smallest; at most N bits: the most bits up to that; "
@@ -41,6 +44,9 @@ def report_output() -> Any:
 
 
 def chosen(folder: str, name: str, rule: str, bits: float, width: int, height: int, frames: int) -> Chosen:
+    from ..hooks.fit_shapes import Size
+    from ..hooks.fit_variants import choose
+
     runtime().cache  # noqa: B018 - opened here if nobody has yet: headers may lie in a tier
     return choose(runtime(), folder, name, rule, bits, Size(width, height, frames))
 
@@ -81,6 +87,8 @@ class LoadDiffusionModelFit(io.ComfyNode):
         found = chosen(DIFFUSION, unet_name, **asked)
         name = found.choice.variant.name
         if found.folder == GGUF_FOLDER:
+            from ..hooks.fit_variants import load_gguf
+
             model = load_gguf(name)
         else:
             model = comfy.sd.load_diffusion_model(folder_paths.get_full_path_or_raise(DIFFUSION, name))

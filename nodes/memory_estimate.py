@@ -7,10 +7,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..cache.fit import EVICT, WHOLE
-from ..hooks.fit_build import FOLDERS
-from ..hooks.fit_json import fit_lines
-from ..hooks.fit_shapes import Size
+from ..hooks.fit_folders import FOLDERS
 from ..storage.errors import ObjectMissing
 from .ours import CATEGORY, always, runtime
 
@@ -44,6 +41,10 @@ class MemoryEstimate(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: str, width: int, height: int, frames: int, batch: int) -> io.NodeOutput:
+        from ..cache.fit import EVICT, WHOLE
+        from ..hooks.fit_json import fit_lines
+        from ..hooks.fit_shapes import Size
+
         folder, _, name = model.partition("/")
         estimator = runtime().estimator
         runtime().cache  # noqa: B018 - opened here if nobody has yet: a header may lie in a tier

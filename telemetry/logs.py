@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage import events, events_comfy, events_fit, events_near, events_restore
+from ..storage import events, events_comfy, events_near, events_restore
 from ..storage.events import Event, EventBus
 from .records import cap_client_loggers, redact_records
 from .redact import Redactor
@@ -58,7 +58,6 @@ LEVELS: Mapping[type[Event], int] = {
     events_comfy.TelemetryDegraded: logging.WARNING,
     events_restore.RestoreFailed: logging.WARNING,
     events_restore.ClassChangeFailed: logging.WARNING,
-    events_fit.MemoryStep: logging.WARNING,
 }
 """everything else is INFO"""
 

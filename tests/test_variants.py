@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelstream.cache.fit import EVICT, NO, OFFLOAD, UNKNOWN, WHOLE, Verdict
-from modelstream.cache.variant_choice import AT_MOST, BEST, RULES, SMALLEST, THIS, Variant, choose_variant
+from modelstream.cache.variant_choice import Variant, choose_variant
 from modelstream.storage.errors import InvalidSafetensors, NoRoom, ObjectMissing
 from modelstream.storage.gguf_header import BLOCKS, parse_gguf
 from modelstream.storage.safetensors_header import DTYPE_BITS, SafetensorsHeader, TensorInfo
+from modelstream.storage.variant_rules import AT_MOST, BEST, RULES, SMALLEST, THIS
 from modelstream.storage.variants import alike, family, precision, signature, stem
 
 SHAPES = {"blocks.0.q.weight": (64, 256), "blocks.0.q.bias": (64,), "out.weight": (16, 256)}

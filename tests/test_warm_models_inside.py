@@ -14,7 +14,7 @@ from rig.checkpoints import comfyui_path, models
 INSIDE = Path(__file__).parent / "inside_comfy"
 
 
-@pytest.mark.parametrize("name", ["hand_over", "never_written", "pressure", "warm_pool"])
+@pytest.mark.parametrize("name", ["hand_over", "ladder", "never_written", "pressure", "warm_pool"])
 def test_models_in_memory_hold_over_comfyuis_own_modules(name: str) -> None:
     environment = {
         **os.environ,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +19,10 @@ from modelstream.cache.headers_of_files import read_header
 from modelstream.cache.planned_header import planned_header
 from modelstream.cache.precision import plan, recipe_for
 from modelstream.cache.recipe import FORMS
+from modelstream.cache.state_file import StateFile
 from modelstream.hooks.fit import Estimator, estimate
 from modelstream.hooks.fit_build import NotKnown, build
+from modelstream.hooks.fit_kept import KeptEstimates, made_with
 from modelstream.hooks.fit_room import Rooms
 from modelstream.hooks.fit_shapes import PICTURE, Size, inputs_of
 from modelstream.hooks.fit_trace import step, trace_step
@@ -205,6 +208,43 @@ def test_what_is_converted_on_the_way_in_is_estimated_as_it_will_be_loaded(form:
     real = comfy.sd.load_diffusion_model_state_dict(stored, metadata=dict(converted.metadata or {}))
     assert found.architecture == "WAN21_T2V" and found.loaded_bytes == real.model_size()
     assert found.loaded_bytes < estimated(header).loaded_bytes
+
+
+# -- over a restart --------------------------------------------------------------------------------------------------------------
+class Once:
+    """A cache whose headers may be asked for so many times."""
+
+    def __init__(self, header: SafetensorsHeader) -> None:
+        self.asked, self._header = 0, header
+
+    def header(self, obj: Any) -> SafetensorsHeader:
+        self.asked += 1
+        return self._header
+
+
+def test_an_estimate_is_made_once_and_kept_over_a_restart_of_the_same_comfyui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Once(header_of(shapes(BY_NAME["WAN21_T2V"])))
+    runtime: Any = SimpleNamespace(cache=cache, config=SimpleNamespace(precision=()))
+    obj: Any = SimpleNamespace(id=SimpleNamespace(digest="d" * 64), subject="far:diffusion_models/wan.safetensors", size_bytes=1)
+    file = StateFile(tmp_path / "fit.json")
+    asked = (obj, "diffusion_models", Size(256, 256, 5), "wan.safetensors")
+    first = Estimator(runtime, Rooms(None, None), file).of_object(*asked)
+    again = Estimator(runtime, Rooms(None, None), file)
+    assert again.known(obj, "diffusion_models", "wan.safetensors", Size(256, 256, 5)) == first.estimate
+    assert again.of_object(*asked).estimate == first.estimate and cache.asked == 1
+    monkeypatch.setattr(torch, "__version__", "another")
+    assert Estimator(runtime, Rooms(None, None), file).of_object(*asked).estimate == first.estimate and cache.asked == 2
+
+
+@pytest.mark.parametrize(
+    "content", [3, {}, {"made_with": "x"}, {"made_with": None, "estimates": 1}, {"made_with": None, "estimates": [[1, 2]]}]
+)
+def test_a_kept_file_of_another_form_is_none(tmp_path: Path, content: Any) -> None:
+    if isinstance(content, dict) and "made_with" in content:
+        content["made_with"] = made_with()
+    file = StateFile(tmp_path / "fit.json")
+    file.write(content)
+    assert KeptEstimates(file).read() == {}
 
 
 # -- the machine ------------------------------------------------------------------------------------------------------------------
