@@ -15,6 +15,7 @@ from ..storage import events_comfy as cf
 from ..storage import events_fit as ef
 from ..storage import events_forms as forms
 from ..storage import events_near as near
+from ..storage import events_publish as ep
 from ..storage import events_restore as er
 from ..storage.events import Event
 from .costs import Costs
@@ -66,6 +67,8 @@ class Counting:
             ev.CatalogRefreshFailed: self._not_listed,
             ev.TierDegraded: self._degraded,
             ev.PrefetchScored: self._scored,
+            ep.ObjectPublished: self._published,
+            ep.PublishFailed: self._publish_failed,
             er.RestoreFailed: self._restore_failed,
             er.ClassChangeFailed: self._class_failed,
             ef.MemoryStep: self._memory_step,
@@ -206,6 +209,15 @@ class Counting:
 
     def _scored(self, e: ev.PrefetchScored, now_s: float) -> None:
         self._r.tally.count("comfyui_prefetches", e.outcome)
+
+    def _published(self, e: ep.ObjectPublished, now_s: float) -> None:
+        origin = e.subject.partition(":")[0]
+        self._r.tally.count("comfyui_publishes", origin, "finished")
+        self._r.tally.count("comfyui_published_bytes", origin, by=e.wire_bytes)
+
+    def _publish_failed(self, e: ep.PublishFailed, now_s: float) -> None:
+        self._r.tally.count("comfyui_publishes", e.subject.partition(":")[0], "failed")
+        self._r.tally.count("comfyui_errors", e.code, "publish")
 
     def _restore_failed(self, e: er.RestoreFailed, now_s: float) -> None:
         self._r.tally.count("comfyui_errors", e.code, "restore")

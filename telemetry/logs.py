@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage import events, events_comfy, events_near, events_restore
+from ..storage import events, events_comfy, events_near, events_publish, events_restore
 from ..storage.events import Event, EventBus
 from .records import cap_client_loggers, redact_records
 from .redact import Redactor
@@ -56,6 +56,7 @@ LEVELS: Mapping[type[Event], int] = {
     events_comfy.LoadStarted: logging.DEBUG,
     events_comfy.AlertRaised: logging.WARNING,
     events_comfy.TelemetryDegraded: logging.WARNING,
+    events_publish.PublishFailed: logging.WARNING,
     events_restore.RestoreFailed: logging.WARNING,
     events_restore.ClassChangeFailed: logging.WARNING,
 }
@@ -74,6 +75,7 @@ NAMES: Mapping[type[Event], tuple[str, Mapping[str, str]]] = {
     events.CorruptionFound: ("error", {"component": "integrity"}),
     events.CatalogRefreshFailed: ("error", {"component": "catalog"}),
     events_comfy.TelemetryDegraded: ("error", {"component": "telemetry"}),
+    events_publish.PublishFailed: ("error", {"component": "publish"}),
     events_restore.RestoreFailed: ("error", {"component": "restore"}),
     events_restore.ClassChangeFailed: ("error", {"component": "storage_class"}),
 }

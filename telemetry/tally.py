@@ -71,6 +71,8 @@ FAMILIES: Mapping[str, Family] = {
         Family("comfyui_transfer_requests", "Requests sent to buckets for objects.", ("origin",)),
         Family("comfyui_transfer_retries", "Parts of objects that were asked for again.", ("reason",)),
         Family("comfyui_transfer_duration_seconds", "How long transfers took.", ("origin",), LOAD_S),
+        Family("comfyui_publishes", "Objects that nodes and the panel put into buckets.", ("origin", "result")),
+        Family("comfyui_published_bytes", "Bytes sent to buckets.", ("origin",)),
         Family("comfyui_corruptions", "Damaged bytes that were found, and kept from every loader.", ("where",)),
         Family("comfyui_catalog_refreshes", "Listings of buckets.", ("origin", "result")),
         Family("comfyui_prefetches", "Objects fetched ahead, by what came of it.", ("result",)),
@@ -139,7 +141,7 @@ def vocabularies(origins: Iterable[str]) -> dict[str, Vocabulary]:
         "error_type": Vocabulary(room=48),
         "component": Vocabulary(
             (
-                *("loading", "transfer", "catalog", "near", "restore", "storage_class", "execution", "request", "history"),
+                *("loading", "transfer", "catalog", "near", "restore", "publish", "storage_class", "execution", "request", "history"),
                 *("tier_ram", "tier_ssd", "tier_vram", "cache"),
             ),
             room=8,

@@ -64,6 +64,9 @@ def keys(s3: Any, bucket: str) -> set[str]:
 def test_a_checkpoint_is_saved_into_the_bucket_and_loads_from_there(comfy: ComfyServer, buckets: Any) -> None:
     run = comfy.prompt(with_checkpoint("mine/merged")).expect()
     assert "verified by crc64nvme" in run.outputs["1"]["text"][0]
+    assert any(e["kind"] == "publish" and e["name"] == "merged.safetensors" for e in comfy.get("/modelstream/events")["events"])
+    metrics = comfy.request("GET", "/modelstream/metrics").body.decode()
+    assert 'comfyui_publishes_total{origin="bucket",result="finished"} 1.0' in metrics
     head = buckets.head_object(Bucket=NEAR, Key="checkpoints/mine/merged.safetensors")
     assert (head["Metadata"]["licence"], head["Metadata"]["version"], head["Metadata"]["type"]) == ("mit", "2", "checkpoints")
     assert len(head["Metadata"]["sha256"]) == 64
