@@ -18,6 +18,7 @@ from .publish_plan import PartDone
 COPY_WHOLE_MAX_BYTES = 5 << 30
 """S3's own limit of CopyObject; more is copied in parts"""
 COPY_PART_BYTES = 1 << 30
+_RELABEL_IN_PLACE = ("seaweedfs", "minio")
 
 _WRITE_STEP = (
     "the key needs s3:PutObject, s3:AbortMultipartUpload and s3:ListMultipartUploadParts under this prefix;"
@@ -59,8 +60,11 @@ class Pending:
 
 
 class Bucket:
+    """server: what the last answer said of the program behind it, in lower case"""
+
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
+        self.server = ""
 
     # -- looking -----------------------------------------------------------------------------------------------------
     def head(self, key: str) -> Stated | None:
@@ -167,6 +171,24 @@ class Bucket:
                 return
             more = {"ContinuationToken": token}
 
+    @property
+    def relabels_in_place(self) -> bool:
+        """Whether new metadata for an object costs no copy of its bytes: programs known for that, in a bucket without versions."""
+        if not self.server.startswith(_RELABEL_IN_PLACE):
+            return False
+        try:
+            return self.ask("get_bucket_versioning", "").get("Status", "") == ""
+        except ModelStreamError:
+            return False
+
+    def relabel(self, key: str, stated: Stated, metadata: Mapping[str, str]) -> None:
+        """Gives the version ``stated`` other metadata.  Raises ModelStreamError."""
+        same = {"CopySource": {"Bucket": self.origin.bucket, "Key": key}, "CopySourceIfMatch": f'"{stated.etag}"'}
+        new: dict[str, Any] = {"Metadata": dict(metadata), "ContentType": "application/octet-stream", "MetadataDirective": "REPLACE"}
+        if stated.storage_class != "STANDARD":
+            new["StorageClass"] = stated.storage_class
+        self.ask("copy_object", key, Key=key, **same, **new)
+
     # -- copying inside the service -----------------------------------------------------------------------------------
     def copy(self, source: tuple[str, str], stated: Stated, key: str, metadata: Mapping[str, str], storage_class: str = "") -> None:
         """source: (bucket, key) on the same service; only the version ``stated`` is copied.  Raises ModelStreamError."""
@@ -204,6 +226,7 @@ class Bucket:
         for again in (False, True):
             try:
                 said: Mapping[str, Any] = getattr(self.origin.control(), operation)(Bucket=self.origin.bucket, **wanted)
+                self._heard(said)
                 return said
             except ModelStreamError:
                 raise
@@ -214,9 +237,13 @@ class Bucket:
                 response = getattr(error, "response", None)
                 if not isinstance(response, Mapping):
                     raise told from None
+                self._heard(response)
                 status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
                 raise Said(status, str(response.get("Error", {}).get("Code", "")), told) from None
         raise AssertionError("unreachable")
+
+    def _heard(self, said: Mapping[str, Any]) -> None:
+        self.server = str(said.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("server", self.server)).lower()
 
 
 def writing_error(error: ModelStreamError) -> ModelStreamError:

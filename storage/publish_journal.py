@@ -58,6 +58,8 @@ class Begun:
     upload_id: str = ""
     """empty: a process was about to ask for one"""
     checksums: bool = True
+    late: bool = False
+    """the file is hashed while it is sent, and its SHA-256 written into the object's metadata afterwards"""
     begun_s: float = 0.0
     metadata: Mapping[str, str] = field(default_factory=dict)
     """of the object, the push-id left out"""

@@ -96,7 +96,6 @@ class Published:
     wire_bytes: int = 0
     resumed_bytes: int = 0
     retries: int = 0
-    hash_s: float = 0.0
     rate_bytes_per_s: float = 0.0
     """of the sending alone"""
     seconds: float = 0.0

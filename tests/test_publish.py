@@ -191,6 +191,33 @@ def test_reading_everything_back_finds_what_the_server_damaged(rig: PublishRig):
     rig.fails(CorruptObject, path, verify="full")
 
 
+def test_where_metadata_can_be_changed_in_place_the_file_is_hashed_while_it_is_sent(rig: PublishRig, monkeypatch):
+    monkeypatch.setattr("modelstream.storage.publish_late.LATE_BYTES_LEAST", 1 * MIB)
+    path, content = rig.file(12 * MIB)
+    published = rig.push(path, labels=Labels(licence="mit"), others=rig.listed)
+    assert (published.how, published.verified, published.sha256) == ("uploaded", "crc64nvme", sha256(content))
+    assert published.labels["sha256"] == sha256(content) and published.labels["licence"] == "mit"
+    head = rig.direct.head_object(Bucket=rig.bucket, Key=KEY, ChecksumMode="ENABLED")
+    assert head["Metadata"]["sha256"] == sha256(content) and head["ContentType"] == "application/octet-stream"
+    assert rig.stored() == content and rig.seen[0][0] == "send", "nothing waits for the hash"
+    assert rig.push(path).how == "unchanged"
+    # where there may be a twin, the hashes have to come first
+    assert rig.push(path, "loras/b.safetensors", others=rig.listed).how == "copied"
+    rig.nothing_is_left()
+
+
+def test_a_version_that_is_kept_gets_its_hash_before_and_not_another_version(seaweed, tmp_path, monkeypatch):
+    monkeypatch.setattr("modelstream.storage.publish_late.LATE_BYTES_LEAST", 1 * MIB)
+    client = seaweed.client()
+    client.create_bucket(Bucket="push-versions")
+    client.put_bucket_versioning(Bucket="push-versions", VersioningConfiguration={"Status": "Enabled"})
+    with publish_rig(seaweed, "push-versions", tmp_path) as rig:
+        path, content = rig.file()
+        assert rig.push(path).labels["sha256"] == sha256(content)
+        assert len(client.list_object_versions(Bucket="push-versions")["Versions"]) == 1
+    client.close()
+
+
 def test_it_goes_through_tls_too(seaweed, bucket, tmp_path):
     authority = make_authority(tmp_path)
     extra = f'ca_bundle = "{authority.ca_bundle}"'

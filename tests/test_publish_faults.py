@@ -19,6 +19,7 @@ from modelstream.storage.errors import (
     DeadlineExceeded,
     PublishRefused,
     QuotaExceeded,
+    SourceChanged,
     Throttled,
 )
 from modelstream.storage.publish import publish
@@ -90,6 +91,37 @@ def test_an_end_whose_answer_is_lost_is_recognised_as_ours(rig: PublishRig):
     rig.proxy.on(LostAnswer(), method="POST", query="uploadId", times=None)
     assert rig.push(path).how == "uploaded"
     assert rig.stored() == content
+    rig.nothing_is_left()
+
+
+def test_killed_between_the_end_and_its_label_the_next_push_writes_the_label(rig: PublishRig, monkeypatch):
+    monkeypatch.setattr("modelstream.storage.publish_late.LATE_BYTES_LEAST", 1 * MIB)
+    path, content = rig.file()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("modelstream.storage.publish_bucket.Bucket.relabel", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rig.push(path)
+    assert rig.exists() and len(rig.journals()) == 1
+    again = rig.push(path)
+    assert again.how == "resumed" and again.wire_bytes == 0 and again.labels["sha256"] == again.sha256
+    assert rig.stored() == content
+    rig.nothing_is_left()
+
+
+def test_an_upload_that_hashes_late_goes_on_after_an_interruption_and_sees_a_change(rig: PublishRig, monkeypatch):
+    monkeypatch.setattr("modelstream.storage.publish_late.LATE_BYTES_LEAST", 1 * MIB)
+    path, content = rig.file(14 * MIB)
+    stop_after_one_part(rig, path)
+    again = rig.push(path)
+    assert again.how == "resumed" and again.resumed_bytes == 5 * MIB and rig.stored() == content
+    assert again.labels["sha256"] == again.sha256 and again.sha256
+    other, _ = rig.file(14 * MIB, "other", name="b.safetensors")
+    rig.proxy.on(First(lambda: os.utime(other, (0, 0))), method="PUT", skip=1, times=1)
+    rig.fails(SourceChanged, other, "loras/b.safetensors")
     rig.nothing_is_left()
 
 
