@@ -6,7 +6,8 @@ import argparse
 import time
 
 from .output import DONE, INCOMPLETE, count_text, duration_text, print_json, say, shown, warn
-from .places import add_origin_option, open_named_origins, state_directory
+from .places import add_origin_option, open_named_origins
+from .push import uploads_state
 from .tables import Column, print_table
 
 EXAMPLES = """
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from ..storage.publish_gc import carry_out, plan_gc
 
     origins = open_named_origins(options)
-    state = state_directory(options.comfyui)
+    state = uploads_state(options)
     plan = plan_gc(origins, state, older_than_s=max(0.0, options.older_than) * 3600, others=options.others, now_s=time.time())
     going = sum(upload.goes for upload in plan.uploads)
     if not options.apply:

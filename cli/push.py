@@ -15,7 +15,7 @@ from ..storage.config_precision import FORMS
 from ..storage.errors import AccessDenied, ConfigError, ModelStreamError
 from .bars import progress_bar
 from .output import DONE, INCOMPLETE, INTERRUPTED, count_text, duration_text, print_json, rate_text, say, shown, size_text, warn
-from .places import read_config, state_directory
+from .places import config_path, read_config, state_directory
 
 if TYPE_CHECKING:
     from ..storage.config import Config
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     origin, path = _destination(options.to, config)
     if len(options.files) > 1 and path and not path.endswith("/"):
         raise ConfigError("several files cannot have one name", next_step=f"end it with a slash: --to {options.to}/")
-    pushing = _Pushing(options, config, origin, state_directory(options.comfyui))
+    pushing = _Pushing(options, config, origin, uploads_state(options))
     done: list[Published] = []
     failed: list[Mapping[str, str]] = []
     for file in options.files:
@@ -88,6 +88,12 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"pushed": done, "failed": failed})
     return INCOMPLETE if failed else DONE
+
+
+def uploads_state(options: argparse.Namespace) -> Path:
+    """Where interrupted uploads are noted: a ComfyUI's state folder, else beside the configuration; never a new folder just here."""
+    state = state_directory(options.comfyui)
+    return state if state.is_dir() else config_path(options).parent
 
 
 def _destination(to: str, config: Config) -> tuple[Origin, str]:

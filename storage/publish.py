@@ -199,7 +199,7 @@ def _uploaded(job: Job, begun: Begun, noted: tuple[PartDone, ...], condition: Ma
     except BaseException as error:
         if late is not None:
             late.stop()
-        if isinstance(error, _HOPELESS) or job.settings.state is None:
+        if isinstance(error, _HOPELESS) or not job.journal.keeps:
             _give_up(job, begun)
         raise
     resumed = sum(d.length for d in done)

@@ -83,7 +83,7 @@ class Kept:
 class Journal:
     """Of one file on its way to one key.  Opened by one thread; ``part_done`` may be called from any.
 
-    folder None: nothing is written, an interrupted upload starts anew.  Raises PublishRefused where another process has it.
+    folder None: nothing is written, and an interrupted upload is given up.  Raises PublishRefused where another process has it.
     """
 
     def __init__(self, folder: Path | None, origin: str, bucket: str, key: str, path: Path) -> None:
@@ -92,9 +92,12 @@ class Journal:
         self.file: Path | None = None
         if folder is not None:
             where = folder / "uploads"
-            where.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.file = where / (_digest(origin, bucket, key, path) + SUFFIX)
-            self._fd = _opened(self.file, path.name)
+            with contextlib.suppress(OSError):  # a folder that cannot be written to: as without one
+                where.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.file = where / (_digest(origin, bucket, key, path) + SUFFIX)
+                self._fd = _opened(self.file, path.name)
+        self.keeps = self._fd >= 0
+        """whether the next push can go on where this one is interrupted"""
 
     def __enter__(self) -> Journal:
         return self
