@@ -34,7 +34,8 @@ def put_bytes(
     """The ETag.  check: called before each try; may raise to stop.  Raises NameTaken, or another ModelStreamError."""
     clock, view = time.monotonic, memoryview(content)
     meters = Meters(TokenBucket(0.0, clock), RateMeter(clock), lambda count: None)
-    sender, stop = Sender(origin, Stop(), meters, settings.stall_s), Stop()
+    stop = Stop()
+    sender = Sender(origin, stop, meters, settings.stall_s)
     headers = {"Content-Type": content_type, **{f"x-amz-meta-{name}": value for name, value in metadata.items()}}
     if not overwrite:
         headers["If-None-Match"] = "*"

@@ -25,6 +25,7 @@ from modelstream.storage.errors import (
 from modelstream.storage.publish import publish
 from modelstream.storage.publish_gc import GcPlan, carry_out, plan_gc
 from modelstream.storage.publish_plan import PublishRequest
+from modelstream.storage.publish_small import put_bytes
 from rig.faults import CutBefore, First, Gate, Status
 from rig.invariants import holds_no_secret
 from rig.publishing import KEY, MIB, FlippedBody, LostAnswer, PublishRig, publish_rig
@@ -276,6 +277,30 @@ def test_without_a_state_folder_an_interrupted_push_leaves_nothing_at_all(rig: P
     with pytest.raises(CredentialsExpired):
         rig.push(path, settings=rig.with_settings(state=None))
     rig.nothing_is_left()
+
+
+# -- a few bytes at once -----------------------------------------------------------------------------------------------
+def put(rig: PublishRig, key: str, content: bytes) -> str:
+    return put_bytes(rig.origin, key, content, content_type="image/png", metadata={"made-by": "test"}, settings=rig.config.transfer)
+
+
+@pytest.mark.parametrize(
+    "fault", [LostAnswer(), CutBefore(), Status(503, "SlowDown"), FlippedBody(), Status(500, "InternalError")], ids=repr
+)
+def test_a_picture_is_put_once_whatever_happens_to_the_first_try(rig: PublishRig, fault):
+    rig.proxy.on(fault, method="PUT", times=1)
+    etag = put(rig, "results/a.png", b"picture" * 1000)
+    head = rig.direct.head_object(Bucket=rig.bucket, Key="results/a.png")
+    assert (head["ETag"].strip('"'), head["ContentType"], head["Metadata"]) == (etag, "image/png", {"made-by": "test"})
+    with pytest.raises(NameTaken):
+        put(rig, "results/a.png", b"another")
+    assert rig.stored("results/a.png") == b"picture" * 1000
+
+
+def test_a_server_that_refuses_the_checksum_gets_an_md5(rig: PublishRig):
+    rig.proxy.on(Status(400, "InvalidArgument"), method="PUT", times=2)
+    put(rig, "results/b.png", b"picture")
+    assert "content-md5" in rig.proxy.requests("PUT")[-1].headers and rig.stored("results/b.png") == b"picture"
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
