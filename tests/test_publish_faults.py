@@ -17,6 +17,7 @@ from modelstream.storage.errors import (
     AccessDenied,
     CredentialsExpired,
     DeadlineExceeded,
+    NameTaken,
     PublishRefused,
     QuotaExceeded,
     SourceChanged,
