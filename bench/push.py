@@ -28,7 +28,6 @@ COLUMNS = (
     Column("MB/s", "mb_per_s", ".0f"),
     Column("CPU s/GB", "cpu_s_per_gb", ".3f"),
     Column("server s", "server_cpu_s", ".1f"),
-    Column("RSS MB", "rss_mb", ".0f"),
     Column("right", "right", ".0f"),
 )
 SIZE_MB, QUICK_MB = 2000, 300
@@ -177,7 +176,6 @@ class Bench:
             "mb_per_s": size / seconds / 1e6,
             "cpu_s_per_gb": cpu_s / size * 1e9,
             "server_cpu_s": cpu_seconds_of(server.pid) - server_before,
-            "rss_mb": usage.ru_maxrss / 1024,
             "right": self._is_right(server),
         }
 
