@@ -280,6 +280,14 @@ def test_loader_nodes_show_where_a_model_is_and_keep_the_value_plain(shown):
     shown.page.evaluate("() => window.app.graph.remove(window.made.node)")
 
 
+def test_our_nodes_carry_a_sign(shown):
+    made = """() => { const node = LiteGraph.createNode('ModelStreamPrefetch'); window.app.graph.add(node); window.made = node; }"""
+    shown.page.evaluate(made)
+    drawn = "() => window.made.badges.map(one => typeof one === 'function' ? one() : one).map(one => one.icon?.unicode ?? '')"
+    shown.until(lambda: "\ue9db" in shown.page.evaluate(drawn), 5, lambda: shown.page.evaluate(drawn))
+    shown.page.evaluate("() => window.app.graph.remove(window.made)")
+
+
 def test_a_dropped_web_socket_is_taken_up_again(shown):
     shown.page.evaluate("() => window.app.api.socket.close()")
     name = "slow-drop.safetensors"

@@ -94,3 +94,8 @@ def test_every_setting_and_command_has_its_name_in_every_language():
         folder = ROOT / "locales" / language
         named = {**json.loads((folder / "settings.json").read_text("utf-8")), **json.loads((folder / "commands.json").read_text("utf-8"))}
         assert set(named) == {one.replace(".", "_") for one in ids}
+
+
+def test_every_node_has_a_sign():
+    signs = set(re.findall(r"^  (ModelStream\w+): \"", (ROOT / "web" / "src" / "node-icons.ts").read_text("utf-8"), re.M))
+    assert signs == {place.name for place in (ROOT / "web" / "docs").iterdir() if place.is_dir()}

@@ -2017,6 +2017,32 @@ function menuOf(_app, node, catalog2, actions2) {
   }));
 }
 
+// web/src/node-icons.ts
+var SIGNS = {
+  ModelStreamLoadCheckpoint: "",
+  ModelStreamLoadCheckpointFit: "",
+  ModelStreamLoadDiffusionFit: "",
+  ModelStreamSaveCheckpoint: "",
+  ModelStreamSaveLora: "",
+  ModelStreamSaveImages: "",
+  ModelStreamLoadImage: "",
+  ModelStreamPrefetch: "",
+  ModelStreamWait: "",
+  ModelStreamPin: "",
+  ModelStreamEvict: "",
+  ModelStreamBrowser: "",
+  ModelStreamStatus: "",
+  ModelStreamWarmSet: "",
+  ModelStreamMemoryEstimate: ""
+};
+function sign(node) {
+  const { comfyClass = "", badges } = node;
+  const unicode = SIGNS[comfyClass];
+  const LGraphBadge = window.LGraphBadge;
+  if (unicode === void 0 || !LGraphBadge || !Array.isArray(badges)) return;
+  badges.push(new LGraphBadge({ text: "", bgColor: "#1769d2", iconOptions: { unicode, fontFamily: "PrimeIcons", color: "#fff", fontSize: 12 } }));
+}
+
 // web/src/open-graph.ts
 var STILL_MS = 2e3;
 var BYTES_MAX = 256 << 10;
@@ -4056,8 +4082,8 @@ function getMinMax(data, _i0, _i1, sorted = 0, log = false) {
   return [_min ?? inf, _max ?? -inf];
 }
 function rangeLog(min2, max2, base2, fullMags) {
-  let minSign = sign(min2);
-  let maxSign = sign(max2);
+  let minSign = sign2(min2);
+  let maxSign = sign2(max2);
   if (min2 == max2) {
     if (minSign == -1) {
       min2 *= base2;
@@ -4184,7 +4210,7 @@ var ceil = M3.ceil;
 var min = M3.min;
 var max = M3.max;
 var pow = M3.pow;
-var sign = M3.sign;
+var sign2 = M3.sign;
 var log10 = M3.log10;
 var log2 = M3.log2;
 var sinh = (v3, linthresh = 1) => M3.sinh(v3) * linthresh;
@@ -8910,6 +8936,7 @@ app.registerExtension({
   },
   nodeCreated(node) {
     labelCombos(app, node, catalog);
+    sign(node);
   },
   getNodeMenuItems(node) {
     return menuOf(app, node, catalog, actions);

@@ -11,6 +11,7 @@ import { Feed } from "./feed";
 import { texts } from "./i18n";
 import { labelCombos, menuOf } from "./loaders";
 import { Catalog } from "./catalog";
+import { sign } from "./node-icons";
 import { OpenGraph } from "./open-graph";
 import type { Panel } from "./panel";
 import "./panel";
@@ -134,6 +135,7 @@ app.registerExtension({
   },
   nodeCreated(node: object) {
     labelCombos(app, node, catalog);
+    sign(node);
   },
   getNodeMenuItems(node: object) {
     return menuOf(app, node, catalog, actions);
