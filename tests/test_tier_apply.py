@@ -267,6 +267,10 @@ def test_pins_and_leases_are_not_touched_by_plan_or_apply(seaweed: Seaweed, buck
     assert sorted(classes(seaweed, bucket)) == ["GLACIER_IR"] * 3 + ["STANDARD"] * 2
 
 
+def _hears_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
 def test_a_plan_that_was_ended_in_the_middle_goes_on_where_it_was(seaweed: Seaweed, bucket: str, line: CommandLine, end: signal.Signals):
     s3, body = seaweed.client(), made_up("killed", 26 * MIB)
@@ -277,7 +281,9 @@ def test_a_plan_that_was_ended_in_the_middle_goes_on_where_it_was(seaweed: Seawe
         gate = Gate()
         proxy.on(gate, method="PUT", path="large.safetensors", skip=2)  # the third part never comes to its end
         words = [sys.executable, "-m", "modelstream", "apply", "--yes", "--comfyui", str(line.comfyui)]
-        process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
+        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        # a test run in the background ignores Ctrl-C, and so would its children
+        process = subprocess.Popen(words, cwd=ROOT, env=dict(os.environ), preexec_fn=_hears_ctrl_c, **silent)
         assert gate.reached.wait(60)
         assert eventually(lambda: len([c for c in classes(seaweed, bucket) if c == "GLACIER_IR"]) == 5, within_s=30)
         process.send_signal(end)
@@ -285,13 +291,15 @@ def test_a_plan_that_was_ended_in_the_middle_goes_on_where_it_was(seaweed: Seawe
             process.wait(10)
         gate.release.set()
         assert process.wait(20) == (130 if end is signal.SIGINT else -end)
-        assert len(s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == 1
+        left = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        # at Ctrl-C what is being copied ends with its part, which may be the last one
+        assert len(left) == 1 or (end is signal.SIGINT and not left)
         begun = len(proxy.requests("POST", "large.safetensors"))
         done = line("apply", "--yes", "--json")
         assert done.code == 0, done.err
         states = [row["state"] for row in done.json["outcomes"]]
-        assert sorted(states) == ["already"] * 5 + ["moved"]
-        assert len(proxy.requests("POST", "large.safetensors")) - begun == 1, "the copy was begun anew"
+        assert sorted(states) == ["already"] * 5 + ["moved" if left else "already"]
+        assert len(proxy.requests("POST", "large.safetensors")) - begun == len(left), "the copy was begun anew"
     assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
     assert s3.get_object(Bucket=bucket, Key="checkpoints/large.safetensors")["Body"].read() == body
 
