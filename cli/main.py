@@ -83,6 +83,18 @@ def _fit() -> CommandModule:
     return fit
 
 
+def _doctor() -> CommandModule:
+    from . import doctor
+
+    return doctor
+
+
+def _init() -> CommandModule:
+    from . import init
+
+    return init
+
+
 def _ls() -> CommandModule:
     from . import ls
 
@@ -125,6 +137,18 @@ def _plan() -> CommandModule:
     return plan
 
 
+def _pull() -> CommandModule:
+    from . import pull
+
+    return pull
+
+
+def _verify() -> CommandModule:
+    from . import verify
+
+    return verify
+
+
 def _warm() -> CommandModule:
     from . import warm
 
@@ -160,16 +184,20 @@ CACHE = (
 
 COMMANDS: tuple[Command, ...] = (
     Command("cache", "look after the SSD tier, also beside a running ComfyUI", commands=CACHE),
-    Command("compress", "make compressed forms of objects, or say for which it pays", _compress),
-    Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
+    Command("doctor", "try everything that loading a model needs, and say what to do about what fails", _doctor),
+    Command("init", "set buckets up: versioning, lifecycle, encryption, policies", _init),
     Command("ls", "list what the buckets hold, and what of it is on the SSD", _ls),
+    Command("pull", "fetch objects onto the SSD or into a folder, resumed and verified", _pull),
+    Command("push", "put models into a bucket: checked, resumable, verified", _push),
+    Command("verify", "read objects again and compare them with their checksums", _verify),
+    Command("gc", "remove what killed pushes left in buckets", _gc),
+    Command("compress", "make compressed forms of objects, or say for which it pays", _compress),
     Command("mirror", "copy models from far buckets to the near one in front of them", _mirror),
     Command("plan", "which objects would be cheaper in another storage class", _plan),
     Command("apply", "carry out a plan of moves between storage classes", _apply),
-    Command("cost", "what the buckets cost a month, and what they would with the plan", _cost),
     Command("restore", "ask archived objects back, or say how far that is", _restore),
-    Command("push", "put models into a bucket: checked, resumable, verified", _push),
-    Command("gc", "remove what killed pushes left in buckets", _gc),
+    Command("cost", "what the buckets cost a month, and what they would with the plan", _cost),
+    Command("fit", "ask a running ComfyUI how much memory models take, and whether that is there", _fit),
     Command("warm", "fetch a warm set onto the SSD, ahead of time", _warm),
     Command("warm-set", "write a warm set: from a workflow, from recent use, from pins", _warm_set),
 )

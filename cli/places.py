@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..storage.errors import ConfigError, OriginUnreachable
 
 if TYPE_CHECKING:
+    from ..cache.store import Cache
     from ..hooks.runtime import Runtime
     from ..storage.config import Config
     from ..storage.origin import Origin
@@ -54,7 +55,7 @@ def open_named_origins(options: argparse.Namespace) -> tuple[Origin, ...]:
     origins = open_origins(read_config(options))
     if options.origin is None:
         return origins
-    return (_named(origins, options.origin),)
+    return (named_origin(origins, options.origin),)
 
 
 def open_origin(options: argparse.Namespace) -> Origin:
@@ -63,13 +64,14 @@ def open_origin(options: argparse.Namespace) -> Origin:
 
     origins = open_origins(read_config(options))
     if options.origin is not None:
-        return _named(origins, options.origin)
+        return named_origin(origins, options.origin)
     if len(origins) > 1:
         raise ConfigError("several origins are configured", next_step=f"name one with --origin: {_names(origins)}")
     return origins[0]
 
 
-def _named(origins: tuple[Origin, ...], name: str) -> Origin:
+def named_origin(origins: tuple[Origin, ...], name: str) -> Origin:
+    """Raises ConfigError where none is called so."""
     for origin in origins:
         if origin.name == name:
             return origin
@@ -100,6 +102,20 @@ def opened_runtime(options: argparse.Namespace, *, list_timeout_s: float | None 
             if one.error is not None and not one.listed_s:
                 raise one.error
         yield runtime
+    finally:
+        runtime.close()
+
+
+@contextlib.contextmanager
+def opened_cache(config: Config, state: Path) -> Iterator[Cache]:
+    """The cache of a state folder, without a catalog: for objects that were listed otherwise.  Raises ModelStreamError."""
+    from ..hooks.runtime import Places, Runtime
+    from ..storage.events import EventBus
+
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    runtime = Runtime(config, Places(state=state, ssd=state / "cache"), EventBus())
+    try:
+        yield runtime.cache
     finally:
         runtime.close()
 

@@ -186,7 +186,7 @@ class Config:
 
     @classmethod
     def from_text(cls, toml: str, path: Path | None = None) -> Config:
-        return _read_config(_parse_toml(toml), path)
+        return _read_config(parse_toml(toml), path)
 
     @property
     def holds_secrets(self) -> bool:
@@ -273,31 +273,34 @@ def _refuse_half_keys(profile: ProfileConfig, where: str) -> None:
         raise ConfigError(f'{where} has keys and signing = "anonymous"', next_step="keep one of them")
 
 
+SECTIONS: dict[str, Any] = {
+    "cache": CacheConfig,
+    "ram": RamConfig,
+    "ssd": SsdConfig,
+    "vram": VramConfig,
+    "fit": FitConfig,
+    "transfer": TransferConfig,
+    "catalog": CatalogConfig,
+    "log": LogConfig,
+    "metrics": MetricsConfig,
+    "access": AccessConfig,
+    "alerts": AlertsConfig,
+    "cost": CostConfig,
+    "prefetch": PrefetchConfig,
+    "boot": BootConfig,
+    "restore": RestoreConfig,
+    "publish": PublishConfig,
+    "results": ResultsConfig,
+    "tiering": TieringConfig,
+}
+KNOWN = ("enabled", "profiles", "origins", "precision", *SECTIONS)
+
+
 def _read_config(data: dict[str, Any], path: Path | None) -> Config:
-    sections = {
-        "cache": CacheConfig,
-        "ram": RamConfig,
-        "ssd": SsdConfig,
-        "vram": VramConfig,
-        "fit": FitConfig,
-        "transfer": TransferConfig,
-        "catalog": CatalogConfig,
-        "log": LogConfig,
-        "metrics": MetricsConfig,
-        "access": AccessConfig,
-        "alerts": AlertsConfig,
-        "cost": CostConfig,
-        "prefetch": PrefetchConfig,
-        "boot": BootConfig,
-        "restore": RestoreConfig,
-        "publish": PublishConfig,
-        "results": ResultsConfig,
-        "tiering": TieringConfig,
-    }
-    refuse_unknown(data, ("enabled", "profiles", "origins", "precision", *sections), "")
+    refuse_unknown(data, KNOWN, "")
     profiles = {n: profile_from(t, n) for n, t in expect(data.get("profiles", {}), dict, "profiles").items()}
     listed = expect(data.get("origins", []), list, "origins")
-    origins = tuple(_origin_from(t, f"origins[{i}]", profiles) for i, t in enumerate(listed))
+    origins = tuple(origin_from(t, f"origins[{i}]", profiles) for i, t in enumerate(listed))
     names = [o.name for o in origins]
     for name in names:
         if names.count(name) > 1:
@@ -305,7 +308,7 @@ def _read_config(data: dict[str, Any], path: Path | None) -> Config:
     if origins and origins[-1].mirror:
         step = "origins are ordered near to far: put it before the origins whose objects it is to copy"
         raise ConfigError(f"origins[{len(origins) - 1}].mirror: no origin is farther away", next_step=step)
-    read: dict[str, Any] = {name: read_table(cls, data.get(name, {}), name) for name, cls in sections.items()}
+    read: dict[str, Any] = {name: read_table(cls, data.get(name, {}), name) for name, cls in SECTIONS.items()}
     enabled = expect(data.get("enabled", True), bool, "enabled")
     for section in ("publish", "results"):
         if read[section].origin not in ("", *names):
@@ -327,7 +330,7 @@ class _OriginTable:
     """GiB; absent: no limit of ours"""
 
 
-def _origin_from(table: Any, where: str, profiles: dict[str, ProfileConfig]) -> OriginConfig:
+def origin_from(table: Any, where: str, profiles: dict[str, ProfileConfig]) -> OriginConfig:
     read: _OriginTable = read_table(_OriginTable, table, where)
     name = read.name or read.bucket
     if not _BUCKET.fullmatch(read.bucket) or ".." in read.bucket:
@@ -373,7 +376,7 @@ def _as_prefix(value: str, where: str) -> str:
     return value if value.endswith("/") else value + "/"
 
 
-def _parse_toml(toml: str) -> dict[str, Any]:
+def parse_toml(toml: str) -> dict[str, Any]:
     try:
         import tomllib
     except ImportError:  # Python 3.10

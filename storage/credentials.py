@@ -6,6 +6,7 @@ somebody else's lock is taken.
 
 from __future__ import annotations
 
+import datetime
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,18 @@ class Keys:
     access_key: str
     secret_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsFrom:
+    """Where keys come from, in words, and never what they are.
+
+    expires_s: seconds since the epoch; None: they do not expire, or nobody says when; renewed: new ones are fetched in time
+    """
+
+    source: str
+    expires_s: float | None = None
+    renewed: bool = False
 
 
 class CredentialSource:
@@ -62,6 +75,19 @@ class CredentialSource:
             return None
         with self._lock:
             return self._static or self._chain_keys()
+
+    def described(self) -> CredentialsFrom:
+        """May read files or ask the instance's metadata service.  Raises like ``keys``."""
+        if self.anonymous:
+            return CredentialsFrom("none: the profile is anonymous")
+        with self._lock:
+            if self._static:
+                kind = "temporary keys" if self._static.token else "keys"
+                return CredentialsFrom(f"{kind} in the configuration")
+            self._chain_keys()
+            method = _METHODS.get(str(getattr(self._resolved, "method", "")), "AWS's own chain")
+            expires = getattr(self._resolved, "_expiry_time", None)  # botocore's RefreshableCredentials have no public name for it
+            return CredentialsFrom(method, expires.timestamp() if isinstance(expires, datetime.datetime) else None, expires is not None)
 
     def refresh(self) -> bool:
         """Reads everything again.  True when the keys are new, also when another thread renewed them moments ago."""
@@ -125,6 +151,19 @@ class CredentialSource:
                 next_step='add access_key_id and secret_access_key, or aws_profile, or signing = "anonymous"',
             )
         return Keys(frozen.access_key, frozen.secret_key, frozen.token)
+
+
+_METHODS = {
+    "env": "the environment",
+    "shared-credentials-file": "~/.aws/credentials",
+    "config-file": "~/.aws/config",
+    "custom-process": "credential_process of ~/.aws/config",
+    "assume-role": "an assumed role",
+    "assume-role-with-web-identity": "a role of the pod (web identity)",
+    "sso": "AWS SSO",
+    "iam-role": "the instance's role",
+    "container-role": "the container's role",
+}
 
 
 def _static_keys(profile: ProfileConfig) -> Keys | None:

@@ -18,7 +18,7 @@ from typing import Any
 from . import VERSION
 from .breath import PYTHON_ROWS, slices
 from .config import Config, OriginConfig, ProfileConfig, load_config
-from .credentials import CredentialSource
+from .credentials import CredentialsFrom, CredentialSource
 from .errors import BadAnswer, ConfigError, ModelStreamError
 from .list_answer import ROWS, Page, cut_rows, rows_of, seconds_of
 from .objects import RemoteObject, SignedRequest
@@ -144,6 +144,10 @@ class Origin:
             with self._client_lock:
                 self._client = self._copy_client = None
         return changed
+
+    def credentials_from(self) -> CredentialsFrom:
+        """Where the keys come from and until when they hold; raises like ``sign``."""
+        return self._credentials.described()
 
     def tls_context(self) -> ssl.SSLContext | None:
         """For the wire; None for a plain endpoint.  One context an origin: connections share its session tickets."""

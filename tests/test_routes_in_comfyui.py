@@ -6,6 +6,7 @@ import http.client
 import json
 import random
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -517,3 +518,10 @@ def test_the_names_follow_prometheus_practice(routes: Routes) -> None:
     text = routes.server.request("GET", "/modelstream/metrics").body
     run = subprocess.run([CHECKER, "check", "metrics"], check=False, input=text, capture_output=True, timeout=60)
     assert run.returncode == 0, run.stdout.decode() + run.stderr.decode()
+
+
+def test_the_command_line_asks_a_running_comfyui_which_seams_fit(comfy: ComfyServer, tmp_path):
+    command = [sys.executable, "-m", "modelstream", "doctor", "--quick", "--json", "--comfyui", str(tmp_path), "--url", comfy.url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    seams = {f["check"]: f["status"] for f in json.loads(ended.stdout)["findings"] if f["check"].startswith("seam ")}
+    assert seams["seam listing"] == seams["seam resolving"] == seams["seam loading"] == "ok"

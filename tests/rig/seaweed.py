@@ -55,6 +55,7 @@ class Seaweed:
     """One server with one bucket.  ``start`` and ``stop`` are idempotent; use it as a context manager.
 
     identities:        an S3 identities table as SeaweedFS reads it, for least-privilege tests; the admin is added to it
+    policies:          what the identities' policyNames name: documents as AWS has them
     memory_limit_mib:  a soft limit for the server's heap (Go's GOMEMLIMIT); None lets it run at full speed
     extra:             further command line flags
     prefix:            a command put in front ("taskset -c 1"), for benchmarks
@@ -65,6 +66,7 @@ class Seaweed:
         *,
         bucket: str = "models",
         identities: list[dict[str, Any]] | None = None,
+        policies: list[dict[str, Any]] | None = None,
         memory_limit_mib: int | None = 300,
         extra: tuple[str, ...] = (),
         prefix: tuple[str, ...] = (),
@@ -72,6 +74,7 @@ class Seaweed:
         self.host, self.port, self.bucket = HOST, 0, bucket
         self.access_key = "AKIA" + secrets.token_hex(8).upper()
         self.secret_key = secrets.token_hex(20)
+        self._policies = policies or []
         self._identities, self._memory_limit_mib, self._extra, self._prefix = identities, memory_limit_mib, extra, prefix
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -184,7 +187,7 @@ class Seaweed:
         }
         path = folder / "identities.json"
         path.touch(0o600)
-        path.write_text(json.dumps({"identities": [admin, *(self._identities or [])]}))
+        path.write_text(json.dumps({"identities": [admin, *(self._identities or [])], "policies": self._policies}))
         return path
 
     def _wait_ready(self) -> None:
