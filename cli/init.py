@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..storage.bucket_policies import READER, RESTORER, ROLES, UPLOADER, Area, Document, partition_of, policy, seaweedfs_identities
-from ..storage.bucket_setup import ALWAYS_ENCRYPTED, MODELS, NO_VERSIONING, RESULTS, TEMP, Done, Step, Wanted, execute, observe, plan
+from ..storage.bucket_setup import (
+    ALWAYS_ENCRYPTED,
+    MODELS,
+    NO_VERSIONING,
+    OWN_LIFECYCLE,
+    RESULTS,
+    TEMP,
+    Done,
+    Step,
+    Wanted,
+    execute,
+    observe,
+    plan,
+)
 from ..storage.errors import ConfigError
 from .output import DONE, INCOMPLETE, print_json, say, shown, warn
 from .places import config_path
@@ -147,6 +160,8 @@ def _say_given(one: Wanted, origin: Origin) -> None:
     preset = origin.profile.preset
     if one.encryption and preset in ALWAYS_ENCRYPTED:
         say(f"{one.bucket}: {preset} encrypts every object by itself")
+    if preset in OWN_LIFECYCLE:
+        say(f"{one.bucket}: set with {preset}'s own tools: {'; '.join(one.words)}")
     if one.versioning and preset in NO_VERSIONING:
         say(f"{one.bucket}: {preset} keeps no versions: what is overwritten is gone")
 

@@ -27,6 +27,7 @@ class SsdLook:
         self._looks_at_shared = bool(config.shared)
         for directory in self._ssd.directories():
             directory.scan()
+        self._nothing = not self._looks_at_shared and not any(directory.held() for directory in self._ssd.directories())
         self._leased: set[str] = set()
         self.look_for_leases()
 
@@ -39,6 +40,8 @@ class SsdLook:
 
     def tiers(self, obj: RemoteObject) -> tuple[str, ...]:
         """ "ssd", "ssd1", … for the directories that have this version of it, "shared" for one of somebody else."""
+        if self._nothing:
+            return ()  # spares a digest for each object of a large listing
         digest = obj.id.digest
         found = tuple(f"ssd{n or ''}" for n, directory in enumerate(self._ssd.directories()) if directory.holds(digest))
         if not found and self._looks_at_shared and self._ssd.lookup(obj) is not None:

@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_selection(parser)
     add_origin_option(parser)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--local", type=Path, metavar="DIR", help="files of a folder, as `pull --to` made them, instead of the bucket's bytes")
+    where.add_argument("--local", type=Path, metavar="DIR", help="the files of a folder, as `pull --to` made them")
     where.add_argument("--ssd", action="store_true", help="copies on the SSD, as `cache verify`")
 
 
@@ -137,7 +137,8 @@ def _local(obj: RemoteObject, origin: Origin, stated: Stated, folder: Path, show
 
     path = place_of(folder, obj.id.key.removeprefix(origin.prefix))
     if path is None or not path.is_file():
-        return Verified(obj.subject, obj.size_bytes, "missing", "", "its name cannot be a file's" if path is None else "there is no such file")
+        message = "its name cannot be a file's" if path is None else "there is no such file"
+        return Verified(obj.subject, obj.size_bytes, "missing", "", message)
     try:
         result, by = check(stated, read_file(str(path), shown))
     except OSError as error:

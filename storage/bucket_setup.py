@@ -22,6 +22,8 @@ ABORT, EXPIRE, OLD = "modelstream-abort-uploads", "modelstream-expire", "modelst
 ALWAYS_ENCRYPTED = frozenset({"r2", "gcs", "wasabi"})
 """providers that encrypt every object and have no setting for it"""
 NO_VERSIONING = frozenset({"r2"})
+OWN_LIFECYCLE = frozenset({"gcs"})
+"""providers whose rules have another form than S3's: they are set with the provider's own tools"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Wanted:
         if self.old_version_days:
             found[OLD] = _rule(OLD, NoncurrentVersionExpiration={"NoncurrentDays": self.old_version_days})
         return found
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The rules for people."""
+        return tuple(_said(rule) for rule in self.rules.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +131,7 @@ def plan(wanted: Wanted, seen: Observed, preset: str = "") -> tuple[Step, ...]:
     kept = {str(rule.get("ID", "")): rule for rule in seen.rules}
     different = [name for name, rule in ours.items() if name not in kept or _essence(kept[name]) != _essence(rule)]
     gone = [name for name in (ABORT, EXPIRE, OLD) if name in kept and name not in ours]
-    if different or gone:
+    if (different or gone) and preset not in OWN_LIFECYCLE:
         others = [rule for rule in seen.rules if rule.get("ID", "") not in (*ours, *gone)]
         before = "; ".join(_said(kept[name]) for name in (*different, *gone) if name in kept) or "no rule"
         after = "; ".join([*(_said(ours[name]) for name in different), *(f"without {name}" for name in gone)])

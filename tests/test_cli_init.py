@@ -92,8 +92,8 @@ def test_what_is_wrong_on_the_command_line_is_said(line, names):
 
 
 def test_an_identity_without_rights_is_told_step_by_step_and_the_exit_code_says_so(tmp_path):
-    reader = {"name": "r", "credentials": [{"accessKey": "READER", "secretKey": "reader-secret"}], "actions": ["Read:models", "List:models"]}
-    with Seaweed(identities=[reader]) as server:
+    reader = {"name": "r", "credentials": [{"accessKey": "READER", "secretKey": "reader-secret"}]}
+    with Seaweed(identities=[{**reader, "actions": ["Read:models", "List:models"]}]) as server:
         config = server.config_toml().replace(server.access_key, "READER").replace(server.secret_key, "reader-secret")
         line = command_line(tmp_path, config + FLOOR)
         refused = line("init", "--models", "models", "--apply", "--json")
@@ -192,7 +192,8 @@ def test_the_documents_are_printed_without_asking_a_server(line, seaweed, names)
 def test_no_document_allows_to_delete_or_to_change_the_bucket():
     for role in ROLES:
         document = policy(role, [Area("a"), Area("b", "p/", "arn:aws:kms:r:1:key/k")])
-        allowed = {a for s in document["Statement"] if s["Effect"] == "Allow" for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+        granted = [s["Action"] for s in document["Statement"] if s["Effect"] == "Allow"]
+        allowed = {action for actions in granted for action in ([actions] if isinstance(actions, str) else actions)}
         assert not {a for a in allowed if "Delete" in a or "Policy" in a or "*" in a or a == "s3:ListAllMyBuckets"}
         assert document["Statement"][-1]["Sid"] == "TlsOnly"
         assert ("kms:GenerateDataKey" in allowed) == (role == "uploader") and "kms:Decrypt" in allowed
@@ -210,3 +211,9 @@ def test_a_plan_is_empty_for_what_is_there_however_the_server_writes_it_down():
     (step,) = plan(less, Observed(True, encryption="AES256", rules=tuple(written)))
     assert f"without {OLD}" in step.after and {rule["ID"] for rule in step.detail} == {ABORT, EXPIRE}
     assert [s.action for s in plan(Wanted("b", "models"), Observed(True, rules=tuple(less.rules.values())), "r2")] == ["lifecycle"]
+
+
+def test_a_provider_with_rules_of_its_own_form_is_told_which_to_set():
+    wanted = Wanted("b", "temp", versioning=False, expire_days=7)
+    assert [step.action for step in plan(wanted, Observed(True), "gcs")] == []
+    assert wanted.words == ("unfinished uploads go after 1 d", "objects expire after 7 d")
