@@ -54,7 +54,7 @@ def test_every_example_is_a_command_line_that_is_understood(words, command):
     lines = command.load().EXAMPLES.strip().splitlines()
     assert lines
     for line in lines:
-        given_words = shlex.split(line.partition(" > ")[0].partition(" | ")[0])
+        given_words = shlex.split(line.partition(" > ")[0].partition(" | ")[0], comments=True)
         assert given_words[: len(words) + 1] == ["modelstream", *words], line
         assert callable(parser(given_words[1:]).parse_args(given_words[1:]).run), line
 
