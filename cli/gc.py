@@ -11,10 +11,10 @@ from .push import uploads_state
 from .tables import Column, print_table
 
 EXAMPLES = """
-modelstream gc                                 what is left, and what would go
-modelstream gc --apply                         removes our own unfinished uploads older than a day
-modelstream gc --older-than 0 --apply          also those that the next push would go on with
-modelstream gc --others --older-than 168 --apply   also other people's, a week old
+modelstream gc                                 # what is left, and what would go
+modelstream gc --apply                         # removes our own unfinished uploads older than a day
+modelstream gc --older-than 0 --apply          # also those that the next push would go on with
+modelstream gc --others --older-than 168 --apply   # also other people's, a week old
 """
 
 

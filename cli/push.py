@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from ..storage.publish_plan import Published, PublishRequest
 
 EXAMPLES = """
-modelstream push detail.safetensors                       into the folder that its tensors say
-modelstream push *.safetensors --to models:loras/anime/   several files into one folder
+modelstream push detail.safetensors                       # into the folder that its tensors say
+modelstream push *.safetensors --to models:loras/anime/   # several files into one folder
 modelstream push new.safetensors --to models:vae/x.safetensors --overwrite
-modelstream push flux.safetensors --recipe fp8            as flux-fp8.safetensors, its layers in 8 bits
+modelstream push flux.safetensors --recipe fp8            # as flux-fp8.safetensors, its layers in 8 bits
 modelstream push base.safetensors --licence openrail++ --source-url https://example.com/base --verify full
 """
 
