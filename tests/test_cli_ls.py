@@ -122,8 +122,7 @@ def test_a_reader_without_write_rights_can_list(tmp_path):
         assert refused.code == 1 and "does not accept the key" in refused.err
 
 
-def test_a_hundred_thousand_objects_stream_without_being_held(tmp_path):
-    """The first line is printed while later pages have not been asked for: the reader stops, and so does the command."""
+def test_a_hundred_thousand_objects_are_listed_and_sorted(tmp_path):
     with lister(100_000) as url:
         line = command_line(
             tmp_path,
