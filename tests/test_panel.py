@@ -236,6 +236,9 @@ def test_the_table_filters_and_sorts_on_the_server_and_answers_to_the_keyboard(s
     details = shown.find("modelstream-details")
     details.wait_for()
     assert "checkpoints" in shown.text("modelstream-details") and re.search(r"\(\d\d,\d\d\d,\d\d\d B\)", shown.text("modelstream-details"))
+    details.get_by_role("button", name="Will it fit?").click()
+    shown.find("modelstream-details [data-fit=whole]").wait_for(timeout=20_000)
+    assert "Fits whole on cpu" in shown.text("modelstream-details") and "SD3" in shown.text("modelstream-details")
     details.get_by_role("button", name="Close").press("Enter")
     details.wait_for(state="detached")
     shown.only("nothing has this name")
@@ -272,6 +275,7 @@ def test_loader_nodes_show_where_a_model_is_and_keep_the_value_plain(shown):
     assert shown.page.evaluate(made).startswith(("slow-load.safetensors", "☁"))
     label = "() => window.made.combo.options.getOptionLabel(window.made.combo.value)"
     shown.until(lambda: shown.page.evaluate(label).startswith("☁ slow-load.safetensors · 26"), 10, lambda: shown.page.evaluate(label))
+    shown.until(lambda: shown.page.evaluate(label).endswith(" · fits"), 20, lambda: shown.page.evaluate(label))
     assert shown.page.evaluate("() => window.made.combo.options.getOptionLabel('not-remote.safetensors')") == "not-remote.safetensors"
     prompt = shown.page.evaluate("async () => (await window.app.graphToPrompt()).output[String(window.made.node.id)].inputs.ckpt_name")
     assert prompt == "slow-load.safetensors"
