@@ -230,7 +230,8 @@ class Fetcher:
         except NoRoom as error:
             self._bus.emit(TierDegraded("ram", error.code, str(error)))
             return fetch.reached(Goal.DISK, fetch.landed_obj)
-        allocation.populate_ahead()
+        if fetch.loads:
+            allocation.populate_ahead()
         began_s = time.monotonic()
         try:
             self._ssd.read_into(lease, allocation.view, fetch.disk_progress, lambda: fetch.cancelled)
@@ -269,6 +270,7 @@ class Fetcher:
         zone.awaited = flight.awaited
         zone.leaves = share
         zone.on_degraded = flight.release
+        zone.in_haste = lambda: fetch.loads
         try:
             result = self._transfer(fetch, zone)
             assert zone.allocation is not None and zone.front is not None

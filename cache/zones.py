@@ -103,6 +103,9 @@ class MemoryZone(_Compares):
         self.on_degraded: Callable[[], None] = lambda: None
         self.awaited: Callable[[], bool] = lambda: False
         self.leaves = self.left = False
+        self.in_haste: Callable[[], bool] = lambda: True
+        """whether a load waits.  If not, the pages come as the bytes arrive: populating ahead of them holds the lock on the
+        process's memory map, and whoever maps or allocates meanwhile waits (imports: 0.3 s of 5)"""
         self._extents: list[Extent] = []
 
     def prepare(self, head: ObjectHead) -> memoryview:
@@ -113,7 +116,8 @@ class MemoryZone(_Compares):
             self.left = True
             raise TransferCancelled("other processes wait for it too")
         self.allocation = self._ram.reserve(self.obj, head.size_bytes)
-        self.allocation.populate_ahead()
+        if self.in_haste():
+            self.allocation.populate_ahead()
         view = self.allocation.view
         self.front = FrontCheck(view)
         self._extents = []

@@ -136,6 +136,7 @@ class Extension:
         else:
             self._undo.append(_start_logging(config, self.bus, self._bound))
             runtime = self.runtime = Runtime(config, Places(state=self.directory, ssd=self.directory / "cache"), self.bus)
+            runtime.starting = True
             from .observe import deliver_alerts, start_telemetry  # not where nothing is configured
 
             self.telemetry = start_telemetry(runtime, self.panel_open)

@@ -18,7 +18,7 @@ LOG = logging.getLogger("modelstream")
 
 def install() -> None:
     ours = extension()
-    for step in (_seams, _routes):
+    for step in (_seams, _routes, _started):
         try:
             step(ours)
         except Exception as error:
@@ -75,6 +75,20 @@ def _watch_comfyui(ours: Extension) -> None:
         ours.seams.put_on(ExecutionsSeam(ours.bus))
     if metrics.enabled and metrics.requests and _server() is not None:
         ours.seams.put_on(RequestsSeam(ours.bus))
+
+
+def _started(ours: Extension) -> None:
+    """When the server begins to answer, all imports are done."""
+    runtime, server = ours.runtime, _server()
+    if runtime is None:
+        return None
+    if server is None:
+        return runtime.started()
+
+    async def started(_app: object) -> None:
+        runtime.started()
+
+    server.app.on_startup.append(started)
 
 
 def _site(ours: Extension, guard: Guard) -> Site:

@@ -109,12 +109,22 @@ class Runtime:
         self.on_open: list[Callable[[Memory], Callable[[], None]]] = []
         """called once when the cache is opened; what each returns is called before the cache is closed"""
         self._before_close: list[Callable[[], None]] = []
+        self.starting = False
+        """ComfyUI is being imported: what streams spares it"""
 
     def start(self, views: tuple[FolderView, ...]) -> None:
         """views: the folders that will be listed."""
         self.places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.catalog.expect(views)
         self.catalog.start()
+
+    def started(self) -> None:
+        """ComfyUI is up: what streams may have all that the configuration allows."""
+        with self._lock:
+            self.starting = False
+            engine = self._engine
+        if engine is not None:
+            engine.hurry()
 
     def close(self) -> None:
         self.catalog.close()
@@ -236,7 +246,7 @@ def _open_cache(runtime: Runtime) -> tuple[TransferEngine, Cache, Memory]:
         arena = Arena(ram_budget_bytes(config.ram.budget_bytes, read_memory_figures()), bus, backing=config.ram.memory)
         ram = RamTier(arena, bus, choice=TierChoice(policy=config.cache.for_ram, pins=pins))
         undo.append(ram.close)
-        engine = TransferEngine(config.transfer, bus)
+        engine = TransferEngine(config.transfer, bus, gentle=runtime.starting)
         undo.append(engine.close)
         same = SameBytes(ram, ssd, StateFile(runtime.places.state / "same.json"))
         asked = AskedBack(StateFile(runtime.places.state / "restores.json"))

@@ -4,6 +4,8 @@ Who gets a connection next: more urgent transfers first; among equals the one wi
 transfer is there, all less urgent ones together keep one connection (none where ``connections_max`` is 1); the others
 are taken from them at once, in the middle of a part, whose received bytes are kept.
 
+A gentle engine uses few connections; that ends with ``hurry``, or by itself when somebody waits for a transfer.
+
 Locks: ``lock`` (a condition) guards everything here and in ``Transfer``, ``Reading`` and ``OriginFlow``.  Below it only
 ``Stop`` and ``Connection`` have locks.  Nothing outside of this room is called while it is held.
 """
@@ -20,6 +22,7 @@ from .config import TransferConfig
 from .errors import ModelStreamError
 from .events import ConnectionsChanged, EventBus
 from .flow import OriginFlow
+from .gentle import CONNECTIONS as GENTLE_CONNECTIONS
 from .landing import LandingZone, Priority
 from .lane import Lane
 from .objects import RemoteObject
@@ -43,7 +46,8 @@ def connections_for_machine() -> int:
 class TransferEngine:
     """One per process.  Every public method may be called from any thread."""
 
-    def __init__(self, settings: TransferConfig, bus: EventBus, clock: Clock = time.monotonic) -> None:
+    def __init__(self, settings: TransferConfig, bus: EventBus, clock: Clock = time.monotonic, *, gentle: bool = False) -> None:
+        self.gentle = gentle
         self.settings = settings
         self.bus = bus
         self.clock = clock
@@ -74,12 +78,19 @@ class TransferEngine:
         with self.lock:
             if self._closed:
                 raise RuntimeError("the transfer engine is closed")
-            flow = self._flows.setdefault(origin.name, OriginFlow(self.connections_max, self.clock))
+            if priority is Priority.FOREGROUND:
+                self._hurry()
+            flow = self._flows.setdefault(origin.name, OriginFlow(self._most(), self.clock))
             transfer = Transfer(self, origin, obj, zone, flow, priority, settings or self.settings)
             self._transfers.append(transfer)
             self._preempt()
             self.staff()
         return transfer
+
+    def hurry(self) -> None:
+        """Nothing has to be spared any more."""
+        with self.lock:
+            self._hurry()
 
     def active(self) -> tuple[Transfer, ...]:
         with self.lock:
@@ -109,6 +120,8 @@ class TransferEngine:
     def reprioritise(self, transfer: Transfer, priority: Priority) -> None:
         with self.lock:
             transfer.priority = priority
+            if priority is Priority.FOREGROUND:
+                self._hurry()
             self._preempt()
             self.staff()
 
@@ -169,6 +182,16 @@ class TransferEngine:
         self.lock.notify_all()
 
     # -- inside (lock held) --------------------------------------------------------------------------------------------
+    def _most(self) -> int:
+        return min(self.connections_max, GENTLE_CONNECTIONS) if self.gentle else self.connections_max
+
+    def _hurry(self) -> None:
+        if self.gentle:
+            self.gentle = False
+            for flow in self._flows.values():
+                flow.count.allow(self.connections_max)
+            self.staff()
+
     def _new_lane(self, *, spare: bool = False) -> None:
         lane = Lane(self, next(self._numbers), spare=spare)
         self._lanes.add(lane)

@@ -164,6 +164,15 @@ class ConnectionCount:
         self.target = self._ceiling = halved
         return changed
 
+    def allow(self, most: int) -> None:
+        """There may be more of them from now on; a server that asked for fewer still gets fewer."""
+        if self._ceiling >= self.most:
+            self._ceiling = most
+            self.target = max(self.target, min(self.START, most))
+        self.most = most
+        self._before = self._window_at_s = None
+        self._hold_until_s = min(self._hold_until_s, self._clock() + self.RECOVER_S)
+
     def recover(self) -> bool:
         """Some seconds without throttling: one connection more.  True when the target went up."""
         now = self._clock()
