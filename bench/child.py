@@ -46,7 +46,7 @@ def make_client(job: Job) -> Client:
 def measure(client: Client, job: Job, *, began_s: float) -> dict[str, Any]:
     if job.warm_targets:
         client.warm()
-        gc.collect()
+    gc.collect()  # what importing torch left behind: else whoever makes objects next pays for it (70-190 ms), whoever starts a program not
     cpu_before, start_s = cpu_s(), time.monotonic()
     loaded = client.load(job.targets)
     touch(loaded)

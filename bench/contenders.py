@@ -32,9 +32,18 @@ def contenders(situation: str, *, quick: bool) -> list[Contender]:
     name = situation.removesuffix("-unpinned")
     everybody = [*ours(name, quick), *limits(name, quick), *(_installed(c) for c in peers(name, quick))]
     if situation.endswith("-unpinned"):
-        kept = {"Model Stream", "raw socket", "Run:ai", "s5cmd"}
-        return [c for c in everybody if c.client in kept and c.setting in ("default", "2 connections", "1 x 16 MiB", "8 x 16, tmpfs")]
+        return [c for c in everybody if (c.client, c.setting) in UNPINNED]
     return everybody
+
+
+UNPINNED = {
+    *((client, "default") for client in ("Model Stream", "Run:ai", "s5cmd", "rclone")),
+    *(("raw socket", f"{n} connections") for n in (2, 4)),
+    *(("Run:ai", f"{n} x 16 MiB") for n in (1, 2, 4)),
+    ("s5cmd", "8 x 16, tmpfs"),
+    ("rclone", "8 streams, tmpfs"),
+}
+"""on all cores: who was fast when pinned"""
 
 
 def ours(name: str, quick: bool) -> list[Contender]:
