@@ -6,23 +6,18 @@ Only ComfyUI itself knows its architectures and devices, so the running one is a
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from ..storage import environment
-from ..storage.errors import ConfigError, OriginUnreachable
+from ..storage.errors import ConfigError
 from .output import DONE, INCOMPLETE, print_json, say, shown
+from .running import Running, add_server_option
 
 EXAMPLES = """
 modelstream fit checkpoints/sdxl.safetensors
 modelstream fit diffusion_models/flux1-dev.safetensors diffusion_models/flux1-dev-fp8.safetensors --width 1536 --height 1024
 modelstream fit diffusion_models/wan2.2.safetensors --width 832 --height 480 --frames 81 --server http://127.0.0.1:8188 --json
 """
-SERVER = "http://127.0.0.1:8188"
-TIMEOUT_S = 300
-ANSWER_MOST = 4 << 20
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_fit_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", default=SERVER, metavar="URL", help=f"the running ComfyUI (default: {SERVER})")
+    add_server_option(parser)
     parser.add_argument("--width", type=int, default=1024, metavar="PIXELS")
     parser.add_argument("--height", type=int, default=1024, metavar="PIXELS")
     parser.add_argument("--frames", type=int, default=1, metavar="N", help="of a video (default: 1, a picture)")
@@ -63,28 +58,7 @@ def ask(options: argparse.Namespace, model: str) -> dict[str, Any]:
     if not name:
         raise ConfigError(f"{model} names no folder", next_step="write it as folder/name, for example checkpoints/sdxl.safetensors")
     size = {key: getattr(options, key) for key in ("width", "height", "frames", "batch")}
-    status, body = _get(options.server, "/modelstream/estimate?" + urlencode({"folder": folder, "name": name, **size}))
+    status, body = Running(options.server).get("/modelstream/estimate?" + urlencode({"folder": folder, "name": name, **size}))
     if status != 200:
         raise ConfigError(f"{model}: {body.get('message', f'status {status}')}")
     return body
-
-
-def _get(server: str, path: str) -> tuple[int, dict[str, Any]]:
-    parts = urlsplit(server)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("the server is no http address", next_step=f"write it like {SERVER}")
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    token = environment.admin_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
-        response = connection.getresponse()
-        answer = json.loads(response.read(ANSWER_MOST))
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise OriginUnreachable(
-            "the running ComfyUI did not answer", cause=type(error).__name__, next_step="start it, or name another with --server"
-        ) from error
-    finally:
-        connection.close()
-    return response.status, answer if isinstance(answer, dict) else {}

@@ -1,7 +1,7 @@
 """``modelstream warm``: fetches a warm set onto the SSD, for an image build or an init container.
 
 Joins what another process fetches, resumes what an earlier run left, and fetches nothing that is there.  RAM belongs to a
-process: what should be in ComfyUI's is named in its [boot] section.
+process: ``--tier ram`` asks the running ComfyUI to fill its own (`warm_ram`), and its [boot] section what it fills at start.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..storage.objects import RemoteObject
 from .bars import progress_bar
 from .output import DONE, INCOMPLETE, print_json, say, shown, size_text, warn
 from .places import opened_runtime
+from .running import add_server_option
 from .sets import read_set
 
 if TYPE_CHECKING:
@@ -29,11 +30,14 @@ EXAMPLES = """
 modelstream warm set.toml --comfyui /srv/comfyui
 modelstream warm workflow.json --dry-run
 modelstream warm set.toml --timeout 600 --json
+modelstream warm set.toml --tier ram --server http://127.0.0.1:8188
 """
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, metavar="MANIFEST", help="a warm set (TOML or JSON), a workflow, or a prompt in API format")
+    parser.add_argument("--tier", choices=("ssd", "ram"), default="ssd", help="ram: of the running ComfyUI (default: ssd, without one)")
+    add_server_option(parser)
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="give up after that; what has landed stays")
     parser.add_argument("--dry-run", action="store_true", help="say what would be fetched")
 
@@ -42,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     warm_set = read_set(options.manifest)
     with opened_runtime(options) as runtime:
         objects, missing = find_all(warm_set, runtime.catalog, plain_view)
-        too_large, fitting = _that_fit(runtime, objects)
+        too_large, fitting = ([], list(objects)) if options.tier == "ram" else _that_fit(runtime, objects)
         outcome = {
             "objects": len(objects),
             "size_bytes": sum(obj.size_bytes for obj in objects),
@@ -51,9 +55,13 @@ def run(options: argparse.Namespace) -> int:
         }
         if options.dry_run:
             outcome["would_fetch"] = [obj.subject for obj in fitting if not runtime.cache.is_on_disk(obj)]
+        elif options.tier == "ram":
+            from .warm_ram import fetch
+
+            outcome |= fetch(fitting, options)
         else:
             outcome |= _fetch(runtime, fitting, options)
-    _say(outcome, as_json=options.json)
+    _say(outcome, "in RAM" if options.tier == "ram" else "on the SSD", as_json=options.json)
     return INCOMPLETE if missing or too_large or outcome.get("failed") or outcome.get("timed_out") else DONE
 
 
@@ -110,7 +118,7 @@ def _watch(warming: Warming, options: argparse.Namespace, started_s: float) -> b
     return False
 
 
-def _say(outcome: dict[str, Any], *, as_json: bool) -> None:
+def _say(outcome: dict[str, Any], where: str, *, as_json: bool) -> None:
     if as_json:
         print_json(outcome)
         return
@@ -124,4 +132,4 @@ def _say(outcome: dict[str, Any], *, as_json: bool) -> None:
         warn(failure["message"])
     if "done" in outcome:
         late = ", time is up" if outcome["timed_out"] else ""
-        say(f"{outcome['done']} of {outcome['objects']} models on the SSD, {size_text(outcome['wire_bytes'])} fetched{late}")
+        say(f"{outcome['done']} of {outcome['objects']} models {where}, {size_text(outcome['wire_bytes'])} fetched{late}")

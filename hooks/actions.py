@@ -111,6 +111,17 @@ class Actions:
         self._tell("prefetch", len(objects), "done", size_bytes)
         return {"warming": name, "size_bytes": size_bytes, "objects": len(objects)}
 
+    def warming(self, name: str) -> dict[str, Any]:
+        """How far one of the last lists of ``prefetch`` is.  Raises Refused where there is none of that name."""
+        with self._lock:
+            found = self._warmings.get(name)
+        if found is None:
+            raise Refused(404, "unknown_transfer", "nothing of that name was asked for")
+        p = found.progress()
+        failed = [{"subject": f.subject, "code": f.code, "message": f.message} for f in p.failures]
+        shown = {key: getattr(p, key) for key in ("objects", "done", "size_bytes", "done_bytes", "finished", "cancelled")}
+        return {**shown, "tier": found.tier, "wire_bytes": found.wire_bytes, "failed": failed}
+
     def cancel(self, *, transfer: int | None = None, digest: str | None = None, warming: str | None = None) -> dict[str, Any]:
         """One of the three.  Raises Refused where there is nothing of that name."""
         if warming is not None:

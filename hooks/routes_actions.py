@@ -50,6 +50,12 @@ def add(to: Registrar, site: Site) -> None:
         pause(paused)
         return {"paused": paused}
 
+    async def warming(request: web.Request) -> Any:
+        if actions is None:
+            raise not_configured()
+        return actions.warming(request.match_info["name"])
+
+    to.get("/warming/{name}", warming)
     to.post("/refresh", refresh)
     to.post("/prefetching", prefetching)
     route("/evict", _evict)
