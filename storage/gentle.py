@@ -6,5 +6,5 @@ add up.  The threads keep their niceness: a thread that lowers its own hands tha
 
 from __future__ import annotations
 
-CONNECTIONS = 2
-"""S3 gives about 90 MB/s each; one fills 2 Gbit/s of a near server"""
+CONNECTIONS = 1
+"""of a bucket.  It fills 2 Gbit/s from a near server; over a long way S3 gives about 90 MB/s on it, for as long as imports take"""
