@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
 
         return fit.run(fit.with_defaults(options.fit, json=options.json))
     origins = open_named_origins(options)
+    if options.origin is None:  # copies come and go there by the fleet's own rules; named, it is planned like any other
+        origins = tuple(origin for origin in origins if not origin.config.mirror)
     objects = selected(origins, selection_of(options))
     plan, decided = rules_for(options, origins).plan(objects)
     path = save(plan, options.out or plan_path(options))

@@ -226,6 +226,15 @@ def test_plan_then_apply_then_nothing_is_left_to_do(seaweed: Seaweed, bucket: st
     assert line("plan", "--json").json["plan"]["moves"] == []
 
 
+def test_copies_in_a_near_origin_are_not_moved_unless_it_is_named(seaweed: Seaweed, bucket: str, line: CommandLine, tmp_path: Path):
+    text = toml(seaweed, bucket, more=OLD + f'[cost]\nprice_file = "{tmp_path / "prices.json"}"\n')
+    near = f'[[origins]]\nname = "near"\nbucket = "{bucket}"\nprofile = "p"\nprefix = "checkpoints/"\nmirror = true\n'
+    both = command_line(tmp_path, text.replace("[[origins]]", near + "[[origins]]", 1))
+    assert {row["origin"] for row in both("plan", "--json").json["plan"]["moves"]} == {"o"}
+    named = both("plan", "--origin", "near", "--json").json["plan"]["moves"]
+    assert {row["origin"] for row in named} == {"near"}
+
+
 def test_how_often_an_object_was_used_here_is_what_a_plan_goes_by(seaweed: Seaweed, bucket: str, line: CommandLine):
     objects = {obj.id.key: obj for page in origin_of(seaweed, bucket).list_pages() for obj in page}
     busy = objects["checkpoints/3.safetensors"]
