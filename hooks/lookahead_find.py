@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import folder_paths
 
@@ -16,6 +16,8 @@ from .embeddings import SUFFIXES
 from .folders import all_views, view_of
 from .lookahead_prompt import ModelRef
 from .pickles import refuse_by_name
+
+InPrecision = Callable[[RemoteObject, str, str], RemoteObject]
 
 HINTS = {
     "lora": "loras",
@@ -38,9 +40,12 @@ HINTS = {
 class Finder:
     """Any thread but the event loop: asks the disk for a local file."""
 
-    def __init__(self, catalog: Catalog, config: Config) -> None:
+    def __init__(self, catalog: Catalog, config: Config, in_precision: InPrecision | None = None) -> None:
+        """in_precision: what the loader will get where the owner's rules convert a model; asked only where there are rules, may
+        read a header"""
         self._catalog = catalog
         self._config = config
+        self._in_precision = in_precision if config.precision else None
 
     def find(self, ref: ModelRef) -> RemoteObject | None:
         """None: nothing to fetch.  It is local, in no bucket, or of a kind that the owner does not let anybody load."""
@@ -51,8 +56,16 @@ class Finder:
                     return None
                 obj = self._catalog.find(view, name)
                 if obj is not None:
-                    return obj if self._allowed(obj) else None
+                    return self._as_loaded(obj, view.folder, name) if self._allowed(obj) else None
         return None
+
+    def _as_loaded(self, obj: RemoteObject, folder: str, name: str) -> RemoteObject | None:
+        if self._in_precision is None:
+            return obj
+        try:
+            return self._in_precision(obj, folder, name)
+        except (ModelStreamError, OSError):
+            return None  # its header cannot be read now; the load will tell
 
     def _allowed(self, obj: RemoteObject) -> bool:
         try:

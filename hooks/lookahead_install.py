@@ -15,6 +15,7 @@ from .seam import Seams
 
 if TYPE_CHECKING:
     from ..cache.prefetch_policy import Wish
+    from ..storage.objects import RemoteObject
     from .lookahead_boot import BootFetch
     from .open_graphs import OpenGraphs
     from .warm_models import WarmModelsSeam
@@ -95,7 +96,7 @@ def install_lookahead(seams: Seams, runtime: Runtime, sources: Sources | None, w
             prefetcher.poke()
 
     seam = QueueSeam(prefetcher.poke, make_room)
-    finder = Finder(runtime.catalog, runtime.config)
+    finder = Finder(runtime.catalog, runtime.config, _in_precision(runtime))
     ahead = LookAhead(seam.queued, finder, ComfyShapes(), runtime.bus, most=config.prompts_max)
     seam.undo_with(ahead.close)
     seams.put_on(seam)
@@ -130,5 +131,15 @@ def _install_graphs(runtime: Runtime, sources: Sources, changed: Callable[[], No
     from .open_graphs import OpenGraphs
 
     far = runtime.config.prefetch.prompts_max + 1
-    sources.graphs = OpenGraphs(Finder(runtime.catalog, runtime.config), ComfyShapes(), runtime.bus, changed, far=far)
+    sources.graphs = OpenGraphs(
+        Finder(runtime.catalog, runtime.config, _in_precision(runtime)), ComfyShapes(), runtime.bus, changed, far=far
+    )
     runtime.open_graphs = sources.graphs
+
+
+def _in_precision(runtime: Runtime) -> Callable[[RemoteObject, str, str], RemoteObject]:
+    """What the loader will get where the owner's rules convert a model on the way in."""
+    from .precision import as_owner_wants
+    from .runtime import Request
+
+    return lambda obj, folder, name: as_owner_wants(runtime, obj, Request(folder, name))

@@ -121,6 +121,8 @@ def declare_all(tally: Tally, origins: Iterable[str]) -> None:
 
 
 STEPS = ("leave", "partial", "smaller", "failed")
+FORMS = ("fp8", "int8", "mxfp8", "nvfp4")
+"""as the configuration's precision rules name them"""
 LEVELS = ("vram", "ram", "ssd", "bucket")
 REASONS = (
     *("room", "budget", "keep_alive", "free", "pressure", "replaced", "stale", "off", "asked", "no_room", "damaged", "cleared"),
@@ -151,6 +153,7 @@ def vocabularies(origins: Iterable[str]) -> dict[str, Vocabulary]:
         "refusal": Vocabulary(("stale", "own", "damaged")),
         "wait": Vocabulary(("copied", "gone", "slow")),
         "where": Vocabulary(("wire", "ssd", "ram")),
+        "form": Vocabulary(FORMS),
         "rule": Vocabulary(room=32),
         "step": Vocabulary(STEPS),
         "severity": Vocabulary(("warning", "critical")),

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelstream.cache import recipe
+from modelstream.storage import config_precision
 from modelstream.storage.config import Config
 from modelstream.storage.events import (
     CatalogRefreshed,
@@ -41,6 +43,7 @@ from modelstream.storage.events_comfy import (
     TelemetryDegraded,
 )
 from modelstream.storage.plain_disk import LongRows, open_store
+from modelstream.telemetry import tally
 from modelstream.telemetry.alerts import Alerts
 from modelstream.telemetry.costs import OriginPrice
 from modelstream.telemetry.executions import percentiles
@@ -51,7 +54,7 @@ from modelstream.telemetry.observation import Observation, OriginFigures, TierFi
 from modelstream.telemetry.observatory import Sources, Telemetry
 from modelstream.telemetry.sampler import Sampler
 from modelstream.telemetry.series import NAMES, SPANS, Series
-from modelstream.telemetry.tally import OTHER, Tally
+from modelstream.telemetry.tally import FAMILIES, OTHER, Tally, vocabularies
 from rig.invariants import eventually
 from rig.nvml.pynvml import Library
 
@@ -578,3 +581,12 @@ def test_a_real_disk_that_is_full_costs_the_history_and_nothing_else(tmp_path: P
         assert rig.bus.subscriber_errors == 0
     finally:
         subprocess.run(["umount", "-l", str(small)], check=False, capture_output=True)
+
+
+def test_every_label_of_every_family_has_a_vocabulary() -> None:
+    known = vocabularies(())
+    assert {label for family in FAMILIES.values() for label in family.labels} <= known.keys()
+
+
+def test_the_forms_that_are_counted_are_those_that_can_be_configured_and_made() -> None:
+    assert tally.FORMS == config_precision.FORMS == tuple(recipe.FORMS)
