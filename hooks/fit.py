@@ -128,7 +128,7 @@ def wanted_form(runtime: Runtime, folder: str, name: str) -> str | None:
     from .precision import missing_for
 
     form = form_for(runtime.config.precision, folder, name) if name else None
-    return None if form is None or missing_for(FORMS[form]) else form
+    return None if form is None or missing_for(FORMS[form], folder) else form
 
 
 def _converted(header: SafetensorsHeader, form: str) -> SafetensorsHeader:

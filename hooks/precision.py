@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def missing_for(form: Form) -> str:
-    """What this ComfyUI lacks for a form; "" where it can run it."""
+def missing_for(form: Form, folder: str = "") -> str:
+    """What this ComfyUI lacks for a form of a model in that folder; "" where it can run it."""
+    if folder == "checkpoints" and not _runs_checkpoints():
+        return "this ComfyUI's loader of whole checkpoints cannot run quantised layers; that of diffusion models can"
     algorithms = _algorithms()
     if algorithms is None:
         return "this ComfyUI has no quantised layers (comfy.quant_ops.QUANT_ALGOS)"
@@ -36,9 +38,9 @@ def missing_for(form: Form) -> str:
     return ""
 
 
-def offered() -> tuple[str, ...]:
-    """Names of the forms that can be run here."""
-    return tuple(name for name, form in FORMS.items() if not missing_for(form))
+def offered(folder: str = "") -> tuple[str, ...]:
+    """Names of the forms that models of that folder can be run in here."""
+    return tuple(name for name, form in FORMS.items() if not missing_for(form, folder))
 
 
 def as_owner_wants(runtime: Runtime, obj: RemoteObject, request: Request) -> RemoteObject:
@@ -50,7 +52,7 @@ def as_owner_wants(runtime: Runtime, obj: RemoteObject, request: Request) -> Rem
     form = form_for(runtime.config.precision, request.folder, request.name)
     if form is None or not obj.basename.lower().endswith((".safetensors", ".sft")):
         return obj
-    why = missing_for(FORMS[form])
+    why = missing_for(FORMS[form], request.folder)
     if not why:
         try:
             plan(runtime.cache.header(obj), recipe_for(form), obj.subject)
@@ -68,3 +70,11 @@ def _algorithms() -> Mapping[str, object] | None:
     quant_ops = sys.modules.get("comfy.quant_ops")
     found = getattr(quant_ops, "QUANT_ALGOS", None)
     return found if isinstance(found, Mapping) else None
+
+
+def _runs_checkpoints() -> bool:
+    """ComfyUI 0.3.75 gives the layers of a checkpoint no dtype to compute in, where the device computes in that of the file; newer
+    ones look at the model's quantisation there (comfy/sd.py load_state_dict_guess_config)."""
+    loader = getattr(sys.modules.get("comfy.sd"), "load_state_dict_guess_config", None)
+    code = getattr(loader, "__code__", None)
+    return code is not None and any("quant_config" in name for name in code.co_names)

@@ -105,7 +105,7 @@ class SmallerSeam(Seam):
         obj = None if view is None or local_file(folder, name) is not None else self._runtime.catalog.find(view, name)
         if obj is None:
             return None
-        for form in sorted((FORMS[one] for one in offered()), key=lambda one: -one.bits):
+        for form in sorted((FORMS[one] for one in offered(folder)), key=lambda one: -one.bits):
             verdict = estimator.in_form(obj, folder, form.name).verdict
             if verdict.kind in (WHOLE, EVICT, OFFLOAD):
                 made = self._runtime.cache.in_precision(obj, form.name)

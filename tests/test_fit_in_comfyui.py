@@ -105,7 +105,7 @@ def test_the_command_line_asks_the_running_comfyui(comfy: ComfyServer, capsys: p
 def test_a_plan_of_what_fits_is_the_same_question(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, comfy: ComfyServer
 ) -> None:
-    monkeypatch.setattr("modelstream.cli.fit.SERVER", comfy.url)
+    monkeypatch.setattr("modelstream.cli.running.SERVER", comfy.url)
     assert main(["plan", "--fit", TINY]) == 0
     assert "fits whole on cpu" in capsys.readouterr().out
 

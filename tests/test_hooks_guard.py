@@ -141,7 +141,7 @@ def test_on_a_network_every_route_asks_for_the_admin_token(open_reading: bool) -
         app = web.Application()
         app.add_routes(routes)
         async with TestClient(TestServer(app)) as client:
-            for method, path in {(r.method, r.path.replace("{digest}", "x")) for r in routes}:
+            for method, path in {(r.method, r.path.replace("{digest}", "x").replace("{name}", "x")) for r in routes}:
                 plain = await client.request(method, path, data=b"{}", headers=token)
                 known = await client.request(method, path, data=b"{}", headers={**token, **admin})
                 named = await client.request(method, path, data=b"{}", headers={**token, **admin, "Host": "gpu1.lan"})

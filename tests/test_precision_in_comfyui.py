@@ -56,17 +56,22 @@ def test_the_stock_loader_gets_the_model_in_fewer_bits(comfy: ComfyServer) -> No
     assert comfy.log().count("transfer_finished") == 1, "look-ahead and load are one transfer of the source"
 
 
-def test_an_image_is_made_with_a_converted_checkpoint(comfy: ComfyServer) -> None:
-    whole = models("tiny", depth=4).size_bytes("checkpoints/tiny.safetensors")
-    (image,) = comfy.prompt(text_to_image("tiny.safetensors")).expect("success").images
+def test_an_image_is_made_with_the_converted_model(comfy: ComfyServer) -> None:
+    (image,) = comfy.prompt(text_to_image("tiny.safetensors", unet="tiny.safetensors")).expect("success").images
     assert image
-    assert loads(comfy)["checkpoints/tiny.safetensors"]["size_bytes"] < whole
 
 
-def test_a_rule_that_cannot_be_followed_leaves_the_model_as_it_is_and_says_so(comfy: ComfyServer) -> None:
+@pytest.mark.parametrize(
+    ("folder", "loader", "name_of"),
+    [("vae", "VAELoader", "vae_name"), ("checkpoints", "CheckpointLoaderSimple", "ckpt_name")],
+    ids=["no table", "whole checkpoint in 0.3.75"],
+)
+def test_a_rule_that_cannot_be_followed_leaves_the_model_as_it_is_and_says_so(
+    comfy: ComfyServer, folder: str, loader: str, name_of: str
+) -> None:
     before = converted_bytes(comfy)
-    whole = models("tiny", depth=4).size_bytes("vae/tiny.safetensors")
-    comfy.prompt(load_only("VAELoader", vae_name="tiny.safetensors")).expect()
-    assert loads(comfy)["vae/tiny.safetensors"]["size_bytes"] == whole
+    whole = models("tiny", depth=4).size_bytes(f"{folder}/tiny.safetensors")
+    comfy.prompt(load_only(loader, **{name_of: "tiny.safetensors"})).expect()
+    assert loads(comfy)[f"{folder}/tiny.safetensors"]["size_bytes"] == whole
     assert converted_bytes(comfy) == before
-    assert "is not converted to fp8" in comfy.log()
+    assert f"bucket:{folder}/tiny.safetensors is not converted to fp8" in comfy.log()
