@@ -20,6 +20,7 @@ from typing import Any
 
 from .link import NoLink, throttled
 from .processes import CLIENT_CORE, ROOT, SERVER_CORE, pinned, run_module
+from .product import CONFIG
 from .report import Check, Column, Report, Row, at_most, median
 
 COLUMNS = (
@@ -37,26 +38,6 @@ REPETITIONS = 3
 PLAIN = "as it is"
 WIDTH = 2560
 KEY = "diffusion_models/it.safetensors"
-
-CONFIG = """
-[ram]
-budget_gb = 8
-[ssd]
-directory = "{ssd}"
-budget_gb = 20
-free_floor_gb = 1
-[catalog]
-refresh_s = 0
-[profiles.bench]
-endpoint = "{endpoint}"
-allow_http = true
-access_key_id = "{access_key}"
-secret_access_key = "{secret_key}"
-[[origins]]
-name = "bench"
-bucket = "{bucket}"
-profile = "bench"
-"""
 
 
 def main(report: Report, *, repetitions: int | None, quick: bool) -> int:
@@ -80,6 +61,7 @@ def _pair(report: Report, server: Any, situation: str, size_gb: float, form: str
     row = {"client": form or PLAIN, "setting": f"{size_gb:g} GB", "repetition": repetition}
     with tempfile.TemporaryDirectory(prefix="modelstream-bench-", dir=ROOT / ".venv") as directory:
         fields = {"endpoint": server.endpoint, "bucket": server.bucket, "ssd": str(Path(directory) / "ssd")}
+        fields |= {"ram_gb": 8, "ssd_gb": 20, "connections": 0, "part_mb": 0, "compressed": "auto"}
         fields |= {"access_key": server.access_key, "secret_key": server.secret_key}
         config = Path(directory) / "config.toml"
         config.touch(0o600)

@@ -7,11 +7,9 @@ own counter.
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -23,7 +21,7 @@ from .cold import common
 from .jobs import Job, Target
 from .link import Link, NoLink, throttled
 from .objects import Bucket, synthetic
-from .processes import ROOT, environment
+from .processes import ROOT, say, start_worker
 from .report import Check, Column, Report, Row, at_most, median
 from .share import answer_of, end
 
@@ -117,24 +115,7 @@ class Bench:
             near |= {"access_key": self.near.access_key, "secret_key": self.near.secret_key}
         far = self.far
         job = Job("near", far.endpoint, far.bucket, far.access_key, far.secret_key, targets, str(own), options={"near": near})
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "bench.near_child"],
-            cwd=ROOT,
-            env=environment(common(job)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        say(worker, json.dumps(job.plain()))
-        return worker
-
-
-def say(worker: subprocess.Popen[str], line: str) -> None:
-    assert worker.stdin is not None
-    worker.stdin.write(line + "\n")
-    worker.stdin.flush()
+        return start_worker("bench.near_child", job.plain(), common(job))
 
 
 def checks(report: Report) -> list[Check]:

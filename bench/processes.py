@@ -67,6 +67,28 @@ def run_module(
     return answer
 
 
+def start_worker(module: str, job: Mapping[str, Any], environ: Mapping[str, str]) -> subprocess.Popen[str]:
+    """``python -m module`` that is told the job as its first line of JSON and goes on listening: see `say`."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=environment(environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    say(worker, json.dumps(job))
+    return worker
+
+
+def say(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None
+    worker.stdin.write(line + "\n")
+    worker.stdin.flush()
+
+
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """A small, known environment: no proxy, no AWS configuration of whoever runs this."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}

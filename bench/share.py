@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any
 from .cold import common
 from .jobs import Job, Target
 from .objects import Bucket, synthetic
-from .processes import LIMIT_S, ROOT, environment, run_module
+from .processes import LIMIT_S, ROOT, run_module, say, start_worker
 from .product import SNAPSHOT
 from .report import Check, Column, Report, Row, at_most, median
 
@@ -79,9 +78,7 @@ class Bench:
                 answer_of(process)
             began_s = time.monotonic()
             for process in processes:
-                assert process.stdin is not None
-                process.stdin.write("go\n")
-                process.stdin.flush()
+                say(process, "go")
             row = summed([answer_of(process) for process in processes], began_s, self.target.size_bytes)
             row["files"] = sum(1 for p in (shared / "ssd" / "objects").rglob("*.safetensors"))
         except (OSError, ValueError, IndexError) as error:
@@ -98,20 +95,7 @@ class Bench:
         own.mkdir()
         options = {"way": case.way, "locks": case.locks, "ssd_directory": str(shared / "ssd")}
         job = self.job("Model Stream", str(own), options, self.state if (Path(self.state) / SNAPSHOT).exists() else "")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.share_child"],
-            cwd=ROOT,
-            env=environment(common(job)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(job.plain()) + "\n")
-        process.stdin.flush()
-        return process
+        return start_worker("bench.share_child", job.plain(), common(job))
 
 
 def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:

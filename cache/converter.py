@@ -56,14 +56,16 @@ class Converter:
     header: SafetensorsHeader
     into: memoryview
     source: str = ""
+    _start: int = 0
     _at: int = 0
     _placed: dict[str, TensorInfo] = field(default_factory=dict)
     _scales: list[tuple[str, Part]] = field(default_factory=list)
+    _scales_bytes: int = 0
     _errors: dict[str, float] = field(default_factory=dict)
     _stays: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._at = header_room_bytes(self.plan, self.header)
+        self._start = self._at = header_room_bytes(self.plan, self.header)
 
     def add(self, name: str, raw: memoryview) -> None:
         """raw: the tensor's bytes as the source has them.  Raises ImageFull."""
@@ -81,6 +83,7 @@ class Converter:
         self._place(name, made.weight_dtype, made.weight_shape, made.weight_bytes)
         stem = name.removesuffix("weight")
         self._scales += ((stem + part.suffix, part) for part in made.parts)
+        self._scales_bytes += sum(part.size_bytes for part in made.parts)
 
     def finish(self) -> tuple[int, ConversionReport]:
         """Every tensor was added: the image's size in bytes, and what was done."""
@@ -110,12 +113,11 @@ class Converter:
 
     def _refuse_overflow(self, size_bytes: int) -> None:
         """The scales come last, and have their room for certain."""
-        scales_bytes = sum(part.size_bytes for _, part in self._scales)
-        if self._at + scales_bytes + size_bytes > len(self.into):
+        if self._at + self._scales_bytes + size_bytes > len(self.into):
             raise ImageFull(room_bytes(self.plan, self.header, stay_all=True))
 
     def _header(self) -> bytes:
-        start = header_room_bytes(self.plan, self.header)
+        start = self._start
         entries = {
             name: {"dtype": info.dtype, "shape": info.shape, "data_offsets": (info.start - start, info.end - start)}
             for name, info in self._placed.items()

@@ -37,7 +37,8 @@ from .tensors import parse_front
 TRIES = 3
 """the source may be overwritten, found damaged, or its transfer be cancelled by another conversion's end"""
 
-Source = Callable[[SafetensorsHeader], Iterator[tuple[str, memoryview]]]
+Tensors = Iterator[tuple[str, memoryview]]
+"""of a source, in the order of its file; a view is good until the next is asked for"""
 
 
 class Conversions:
@@ -84,11 +85,7 @@ class Conversions:
             fetch.source = "ram"
             with entry:
                 view = entry.view
-
-                def tensors(header: SafetensorsHeader) -> Iterator[tuple[str, memoryview]]:
-                    for name, info in in_file_order(header):
-                        yield name, view[info.start : info.end]
-
+                tensors = ((name, view[info.start : info.end]) for name, info in in_file_order(entry.header))
                 return self._make(fetch, source, recipe, entry.header, tensors, lambda: None)
         lease = self._ssd.lease(source, use=False)
         if lease is not None:
@@ -105,7 +102,7 @@ class Conversions:
         with open(lease.path, "rb", buffering=0) as file:
             header = read_header(file, lease.record.size_bytes, source)
 
-            def tensors(header: SafetensorsHeader) -> Iterator[tuple[str, memoryview]]:
+            def tensors() -> Tensors:
                 largest = max((info.end - info.start for info in header.tensors.values()), default=0)
                 buffer = memoryview(bytearray(largest))
                 for name, info in in_file_order(header):
@@ -113,7 +110,7 @@ class Conversions:
                     _read_at(file, raw, info.start)
                     yield name, raw
 
-            return self._make(fetch, source, recipe, header, tensors, lambda: None)
+            return self._make(fetch, source, recipe, header, tensors(), lambda: None)
 
     def _from_bucket(self, fetch: Fetch, source: RemoteObject, recipe: Recipe) -> RamEntry:
         with self._stream(fetch, source) as (stream, finish), stream.reader() as reader:
@@ -124,7 +121,7 @@ class Conversions:
                 finish()
                 raise TransferCancelled("the transfer ended before its header came", subject=source.subject)
 
-            def tensors(header: SafetensorsHeader) -> Iterator[tuple[str, memoryview]]:
+            def tensors() -> Tensors:
                 yield from self._gone(source, header, reader)
                 while True:
                     with reader.take(lambda: _check(fetch)) as taken:
@@ -132,9 +129,9 @@ class Conversions:
                             break
                         yield taken
 
-            return self._make(fetch, source, recipe, header, tensors, finish)
+            return self._make(fetch, source, recipe, header, tensors(), finish)
 
-    def _gone(self, source: RemoteObject, header: SafetensorsHeader, reader: Reader) -> Iterator[tuple[str, memoryview]]:
+    def _gone(self, source: RemoteObject, header: SafetensorsHeader, reader: Reader) -> Tensors:
         """Tensors that had passed before this conversion joined the transfer."""
         missing = reader.gone_before()
         if not missing:
@@ -208,7 +205,7 @@ class Conversions:
         source: RemoteObject,
         recipe: Recipe,
         header: SafetensorsHeader,
-        tensors: Source,
+        tensors: Tensors,
         finish: Callable[[], None],
     ) -> RamEntry:
         began_s = time.monotonic()
@@ -218,7 +215,7 @@ class Conversions:
         allocation.populate_ahead()
         converter = Converter(planned, header, allocation.view, source.subject)
         try:
-            for name, raw in tensors(header):
+            for name, raw in tensors:
                 _check(fetch)
                 try:
                     converter.add(name, raw)

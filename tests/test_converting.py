@@ -15,6 +15,7 @@ from modelstream.cache.recipe import FORMS
 from modelstream.cli.main import main
 from modelstream.storage.errors import InvalidSafetensors, ModelStreamError
 from modelstream.storage.events import Converted, TierDegraded, TransferStarted
+from modelstream.storage.objects import RemoteObject
 from modelstream.storage.safetensors_header import TensorInfo
 from rig import faults
 from rig.invariants import eventually
@@ -59,6 +60,22 @@ def image_of(rig: CacheRig, opened: OpenTensors) -> bytes:
     return image
 
 
+def loading(
+    rig: CacheRig, source: RemoteObject, model: dict[str, torch.Tensor], form: str, failed: list[BaseException]
+) -> threading.Thread:
+    """A thread, not yet started, that loads the model in that form and checks it."""
+
+    def load() -> None:
+        try:
+            with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, form)) as opened:
+                image_of(rig, opened)
+                is_converted(opened.state_dict(), model, form)
+        except BaseException as error:  # handed to the test
+            failed.append(error)
+
+    return threading.Thread(target=load)
+
+
 def transfers(rig: CacheRig) -> int:
     return sum(isinstance(event, TransferStarted) for event in rig.parts.events)
 
@@ -96,19 +113,10 @@ def test_two_precisions_asked_for_at_once_are_one_transfer(seaweed, tmp_path):
         gate = faults.Gate(600_000)
         rig.proxy.on(gate, path=KEY, covers=0)
         failed: list[BaseException] = []
-
-        def load(form: str) -> None:
-            try:
-                with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, form)) as opened:
-                    image_of(rig, opened)
-                    is_converted(opened.state_dict(), model, form)
-            except BaseException as error:  # handed to the test
-                failed.append(error)
-
-        first = threading.Thread(target=load, args=("fp8",))
+        first = loading(rig, source, model, "fp8", failed)
         first.start()
         assert gate.reached.wait(10)
-        second = threading.Thread(target=load, args=("int8",))
+        second = loading(rig, source, model, "int8", failed)
         second.start()
         gate.release.set()
         for thread in (first, second):
@@ -126,21 +134,12 @@ def test_who_joins_late_reads_again_only_what_has_passed(seaweed, tmp_path):
         gate = faults.Gate(100_000)
         rig.proxy.on(gate, path=KEY, covers=len(body) - 1000)
         failed: list[BaseException] = []
-
-        def load(form: str) -> None:
-            try:
-                with rig.parts.cache.open_tensors(rig.parts.cache.in_precision(source, form)) as opened:
-                    image_of(rig, opened)
-                    is_converted(opened.state_dict(), model, form)
-            except BaseException as error:  # handed to the test
-                failed.append(error)
-
-        first = threading.Thread(target=load, args=("fp8",))
+        first = loading(rig, source, model, "fp8", failed)
         first.start()
         assert gate.reached.wait(10)
         streams = rig.parts.cache._fetcher.conversions._streams
         assert eventually(lambda: any(stream._released > 4 for stream in streams.values()))
-        second = threading.Thread(target=load, args=("int8",))
+        second = loading(rig, source, model, "int8", failed)
         second.start()
         assert eventually(lambda: any(len(stream._readers) == 2 for stream in streams.values()))
         gate.release.set()
@@ -233,6 +232,8 @@ def test_a_storm_changes_no_byte(seaweed, tmp_path, seed):
                     break
             except ModelStreamError:
                 continue
+        else:
+            pytest.fail("no load came through")
 
 
 def test_without_room_on_the_ssd_the_converted_model_is_used_from_memory(seaweed, tmp_path):
